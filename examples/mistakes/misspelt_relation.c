@@ -1,0 +1,9 @@
+/* expect: albun */
+#include "models.h"
+
+orm_query *mistake(orm_engine *db, Album *album, Track *track)
+{
+    (void)album;
+    (void)track;
+    return ORM_FILTER(ORM_FROM(db, Track), ORM_REL(Track, albun, name, exact, "x"));
+}
