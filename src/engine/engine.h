@@ -344,6 +344,10 @@ struct orm_op {
 /* A new operation on an engine or transaction; checks thread, fork and state: then it is a
  * failed operation.  Never NULL. */
 orm_op *orm_op_new(orm_engine *engine, int kind);
+/* Memory for one operation, for later; NULL: there is none.  Keeping it gives it to the next
+ * operation that is made, so that this one cannot fail for want of memory. */
+orm_op *orm_op_reserve(orm_root *root);
+void orm_op_keep(orm_op *op, orm_root *root);
 orm_op *orm_op_fail(orm_op *op, orm_status status, const char *format, ...) ORM_PRINTF(3, 4);
 /* Takes the query; false when the operation has failed. */
 bool orm_op_take_query(orm_op *op, orm_query *query);
@@ -441,6 +445,7 @@ struct orm_tx {
     orm_tx *next_stalled;
     const void *caller;
     uint64_t since_ns;                /* when it got its lane */
+    orm_op *reserve;                  /* of the rollback with which its handle goes */
     /* top only: */
     orm_lane *lane;
     orm_op *active;                   /* runs, or waits for the lane */

@@ -70,18 +70,35 @@ static orm_op out_of_memory = {
     .error = {.status = ORM_ENOMEM, .message = "out of memory"},
 };
 
-static orm_op *alloc_op(orm_root *root)
+orm_op *orm_op_reserve(orm_root *root)
 {
     orm_op *op = root ? root->free_ops : NULL;
     if (op) {
         root->free_ops = op->next;
         root->n_free--;
-        memset(op, 0, offsetof(orm_op, arena));
         return op;
     }
     op = orm_alloc0(sizeof *op);
-    if (!op) return NULL;
-    orm_arena_init(&op->arena, 512);
+    if (op) orm_arena_init(&op->arena, 512);
+    return op;
+}
+
+void orm_op_keep(orm_op *op, orm_root *root)
+{
+    if (!root || root->closed || root->n_free >= ORM_FREE_OPS) {
+        orm_arena_dispose(&op->arena);
+        orm_dealloc(op);
+        return;
+    }
+    op->next = root->free_ops;
+    root->free_ops = op;
+    root->n_free++;
+}
+
+static orm_op *alloc_op(orm_root *root)
+{
+    orm_op *op = orm_op_reserve(root);
+    if (op) memset(op, 0, offsetof(orm_op, arena));
     return op;
 }
 
@@ -224,18 +241,11 @@ void orm_op_destroy(orm_op *op)
     if (op->error.status) memset(&op->error, 0, sizeof op->error);
     if (root) root->n_ops--;
     if (op->tx) orm_tx_unref(op->tx);
-    if (root && !root->closed && root->n_free < ORM_FREE_OPS) {
-        if (op->arena.bytes > ARENA_KEPT)
-            orm_arena_dispose(&op->arena);
-        else
-            orm_arena_reset(&op->arena);
-        op->next = root->free_ops;
-        root->free_ops = op;
-        root->n_free++;
-    } else {
+    if (op->arena.bytes > ARENA_KEPT)
         orm_arena_dispose(&op->arena);
-        orm_dealloc(op);
-    }
+    else
+        orm_arena_reset(&op->arena);
+    orm_op_keep(op, root);
     if (root) orm_root_unref(root);
 }
 

@@ -18,6 +18,11 @@ orm_engine *orm_begin(orm_engine *engine, int isolation, bool readonly)
     orm_root *root = engine->root;
     orm_tx *tx = orm_root_check(root, NULL) < 0 ? NULL : orm_alloc0(sizeof *tx);
     if (!tx) return NULL;
+    tx->reserve = orm_op_reserve(root);
+    if (!tx->reserve) {
+        orm_dealloc(tx);
+        return NULL;
+    }
     tx->head = (orm_engine){.magic = TX_MAGIC, .is_tx = true, .root = root};
     tx->refs = 1;
     tx->top = tx;
@@ -171,6 +176,24 @@ static orm_status undo_savepoint(orm_tx *tx, orm_lane *lane, orm_error *err)
     return release(lane, tx->level, err);
 }
 
+/* What cannot be undone must not be committed by the transaction around it. */
+static orm_status undo_or_lose(orm_tx *tx, orm_lane *lane, orm_error *err)
+{
+    orm_status status = undo_savepoint(tx, lane, err);
+    if (status < 0) tx->top->lost = true;
+    return status;
+}
+
+/* A savepoint that could not be released counts for its caller as undone: then it is. */
+static orm_status release_or_undo(orm_tx *tx, orm_lane *lane, orm_error *err)
+{
+    orm_status status = release(lane, tx->level, err);
+    if (status >= 0 || lane->root->server) return status;
+    (void)undo_or_lose(tx, lane, NULL);
+    err->outcome = ORM_OUTCOME_ROLLED_BACK;
+    return status;
+}
+
 static orm_status run_commit(orm_op *op, orm_lane *lane)
 {
     orm_tx *tx = op->tx;
@@ -181,7 +204,7 @@ static orm_status run_commit(orm_op *op, orm_lane *lane)
         if (tx->level) (void)undo_savepoint(tx, lane, NULL);
         return failed;
     }
-    if (tx->level) return release(lane, tx->level, &op->error);
+    if (tx->level) return release_or_undo(tx, lane, &op->error);
     orm_status status = orm_lane_control(lane, ORM_CONTROL_COMMIT, &op->error);
     if (status >= 0) return status == ORM_OK ? ORM_DONE : status;
     if (op->root->server) return fail_commit(op, lane, status);
@@ -196,7 +219,7 @@ static orm_status run_rollback(orm_op *op, orm_lane *lane)
 {
     orm_tx *tx = op->tx;
     if (tx->top->lost || orm_lane_has_lost(lane)) return ORM_DONE;
-    if (tx->level) return undo_savepoint(tx, lane, &op->error);
+    if (tx->level) return undo_or_lose(tx, lane, &op->error);
     orm_lane_rollback(lane);
     return ORM_DONE;
 }
@@ -393,11 +416,14 @@ orm_op *orm_rollback(orm_engine *transaction)
     return end_op(transaction, ORM_OP_ROLLBACK, run_rollback);
 }
 
-/* The handle is gone: what it still runs is stopped, and it is rolled back behind that. */
+/* The handle is gone: what it still runs is stopped, and it is rolled back behind that; also when
+ * there is no memory left, else it would hold its lane as long as the engine lives. */
 void orm_tx_close(orm_tx *tx)
 {
     orm_root *root = tx->head.root;
     tx->closed = true;
+    if (tx->reserve) orm_op_keep(tx->reserve, root);
+    tx->reserve = NULL;
     if (!root->closed && orm_transaction_state(&tx->head) != ORM_TX_CLOSED) {
         orm_op *active = tx->top->active;
         if (active && active->tx == tx && !active->ends_tx) orm_cancel(active);

@@ -397,21 +397,94 @@ static orm_status nested_body(void *arg)
     return status;
 }
 
-static orm_status nested_life(void *arg)
+static orm_status with_world(const char *url, orm_test_body_fn body)
 {
     orm_error err;
     world w = {.db = NULL};
-    orm_status status = ORM_CONNECT(arg, &w.db, &err, &Album_model, &Track_model);
+    orm_status status = ORM_CONNECT(url, &w.db, &err, &Album_model, &Track_model);
     if (status >= 0) status = orm_await(orm_create_all(w.db, NULL), NULL, &err);
-    if (status >= 0) status = nested_body(&w);
+    if (status >= 0) status = body(&w);
     orm_close_engine(w.db);
     return status;
+}
+
+static orm_status nested_life(void *arg)
+{
+    return with_world(arg, nested_body);
 }
 
 static void test_without_memory(void **state)
 {
     (void)state;
     orm_test_with_failing_allocations(nested_life, (void *)WORLD_MEMORY);
+}
+
+/* What is closed without memory lets go of the writer: whoever waits behind it is served. */
+static orm_status close_body(void *arg)
+{
+    orm_error err;
+    world *w = arg;
+    Album row = {.name = "undone"}, behind = {.name = "kept"};
+    orm_engine *tx = orm_begin(w->db, 0, false);
+    if (!tx) return ORM_ENOMEM;
+    orm_op *first = ORM_INSERT(tx, Album, &row); /* kept until the end: its memory is not reused */
+    orm_op *second = ORM_INSERT(w->db, Album, &behind);
+    if (orm_start(first, NULL, NULL) == ORM_PENDING)
+        while (orm_op_status(first) == ORM_PENDING) orm_wait(w->db, 1000);
+    orm_status status = orm_op_status(first);
+    orm_close_engine(tx);
+    if (status >= 0)
+        status = orm_await(second, NULL, &err);
+    else
+        orm_op_free(second);
+    orm_op_free(first);
+    return status;
+}
+
+static orm_status close_life(void *arg)
+{
+    return with_world(arg, close_body);
+}
+
+static void test_closed_without_memory(void **state)
+{
+    (void)state;
+    orm_test_with_failing_allocations(close_life, (void *)"sqlite:///:memory:?acquire_timeout=1");
+}
+
+/* A savepoint whose end has failed leaves nothing to the transaction around it. */
+static orm_status savepoint_body(void *arg)
+{
+    orm_error err;
+    world *w = arg;
+    Album outer = {.name = "outer"}, inner = {.name = "inner"};
+    orm_engine *tx = orm_begin(w->db, 0, false);
+    orm_engine *point = tx ? orm_begin(tx, 0, false) : NULL;
+    orm_status status = point ? orm_await(ORM_INSERT(tx, Album, &outer), NULL, &err) : ORM_ENOMEM;
+    if (status >= 0) status = orm_await(ORM_INSERT(point, Album, &inner), NULL, &err);
+    orm_status released = status < 0 ? status : orm_await(orm_commit(point), NULL, &err);
+    orm_close_engine(point);
+    if (released == ORM_ENOMEM) status = orm_await(orm_commit(tx), NULL, &err);
+    bool committed = released == ORM_ENOMEM && status >= 0;
+    orm_close_engine(tx);
+    if (!committed) return released < 0 ? ORM_ENOMEM : status;
+    orm_op *op = orm_exists(w->db, orm_query_where(albums(w), "name", orm_text("inner")));
+    (void)orm_start(op, NULL, NULL);
+    while (orm_op_status(op) == ORM_PENDING) orm_wait(w->db, 1000);
+    status = orm_op_status(op) < 0 ? orm_op_status(op) : orm_op_number(op) ? ORM_EINTERNAL : ORM_OK;
+    orm_op_free(op);
+    return status;
+}
+
+static orm_status savepoint_life(void *arg)
+{
+    return with_world(arg, savepoint_body);
+}
+
+static void test_a_savepoint_ends_without_memory(void **state)
+{
+    (void)state;
+    orm_test_with_failing_allocations(savepoint_life, (void *)WORLD_MEMORY);
 }
 
 int main(void)
@@ -436,6 +509,8 @@ int main(void)
         WORLD_TESTS(test_cancel_while_waiting),
         NORMAL_TEST(test_locked_by_another_process),
         cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_closed_without_memory),
+        cmocka_unit_test(test_a_savepoint_ends_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
