@@ -85,6 +85,25 @@ enum {
     NUMERIC_DIGITS = 15
 }; /* what a NUMERIC column keeps exactly */
 
+static bool is_wide(const orm_field *field)
+{
+    return field->type == ORM_TYPE_DECIMAL &&
+           (field->digits == 0 || field->digits > NUMERIC_DIGITS);
+}
+
+/* A column that somebody else made may be NUMERIC: it turns text into a float without a word.  The
+ * driver's function looks at the column before it gives a number of many digits to it. */
+static bool stored(orm_buf *out, const orm_field *field)
+{
+    if (!is_wide(field)) return false;
+    orm_buf_adds(out, "orm_exact(");
+    orm_ddl_literal(out, field->model->table, false);
+    orm_buf_adds(out, ", ");
+    orm_ddl_literal(out, field->def.column, false);
+    orm_buf_adds(out, ", ");
+    return true;
+}
+
 static bool column_type(orm_buf *out, const orm_field *field)
 {
     bool rowid = orm_model_auto_field(field->model) == field->index;
@@ -92,8 +111,7 @@ static bool column_type(orm_buf *out, const orm_field *field)
         orm_buf_adds(out, "INTEGER"); /* of any size: only this word makes it the row's id */
         return true;
     }
-    bool wide = field->digits == 0 || field->digits > NUMERIC_DIGITS;
-    if (field->type == ORM_TYPE_DECIMAL && wide) {
+    if (is_wide(field)) {
         orm_buf_adds(out, "TEXT COLLATE orm_decimal");
         return true;
     }
@@ -143,5 +161,6 @@ const orm_dialect orm_dialect_sqlite = {
     .max_terms = 900,
     .text_nul = true,
     .store = store,
+    .stored = stored,
     .column_type = column_type,
 };

@@ -65,6 +65,9 @@ typedef struct orm_dialect {
 
     /* ---- writes ---- */
     bool returning;                   /* the key that an INSERT generates comes by RETURNING */
+    /* Writes what stands before the parameter of a value that is stored in `field`, and true: a
+     * function call that ends in `)` behind it.  False, as NULL: the parameter alone. */
+    bool (*stored)(orm_buf *out, const orm_field *field);
     /* The type of an array of a column's values, to insert many rows by `SELECT unnest(…)`; NULL
      * where single values are safer.  No such member: never. */
     const char *(*array_type)(int type);

@@ -11,6 +11,13 @@ static orm_param store_param(const orm_field *field, uint32_t value)
         .value = (uint16_t)value, .how = ORM_BIND_STORE, .type = field->type, .field = field};
 }
 
+static void value_add(orm_compiler *c, const orm_field *field)
+{
+    bool wrapped = c->dialect->stored && c->dialect->stored(&c->sql, field);
+    orm_sql_param(c, store_param(field, c->next_value++));
+    if (wrapped) orm_sql_add(c, ")");
+}
+
 static void fields_add(orm_compiler *c, const orm_model *model, const uint16_t *fields, size_t n)
 {
     orm_sql_add(c, " (");
@@ -26,9 +33,8 @@ static void rows_add(orm_compiler *c, const orm_write *write)
     for (size_t row = 0; row < write->rows && c->status == ORM_OK; row++) {
         orm_sql_add(c, row ? ", (" : " VALUES (");
         for (size_t i = 0; i < write->n; i++) {
-            const orm_field *field = &write->model->fields[write->fields[i]];
             if (i) orm_sql_add(c, ", ");
-            orm_sql_param(c, store_param(field, c->next_value++));
+            value_add(c, &write->model->fields[write->fields[i]]);
         }
         orm_sql_add(c, ")");
     }
@@ -188,7 +194,7 @@ void orm_sql_update(orm_compiler *c, const orm_query *query, const orm_write *wr
         orm_sql_add(c, i ? ", " : " SET ");
         orm_sql_field(c, field);
         orm_sql_add(c, " = ");
-        orm_sql_param(c, store_param(field, c->next_value++));
+        value_add(c, field);
     }
     rows_where(c, query, plan);
 }

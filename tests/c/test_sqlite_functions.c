@@ -141,6 +141,36 @@ static void test_decimal_order(void **state)
     expect_all(cases, ORM_COUNT(cases));
 }
 
+/* Column affinities as they come in tables that others made; a number of up to 15 digits fits all. */
+static void test_exact(void **state)
+{
+    (void)state;
+    static const expectation cases[] = {
+        {"CREATE TABLE d (t TEXT, b BLOB, u, n NUMERIC(38, 10), i BIGINT, r DOUBLE, c VARCHAR(9))",
+         "NULL"},
+        {"SELECT orm_exact('d', 'n', NULL)", "NULL"},
+        {"SELECT orm_exact('d', 'n', '12345678901234.5')", "12345678901234.5"},
+        {"SELECT orm_exact('d', 'n', '12345678901234.5000000')", "12345678901234.5000000"},
+        {"SELECT orm_exact('d', 'n', '-0.0000000012345678901234')", "-0.0000000012345678901234"},
+        {"SELECT orm_exact('d', 'n', '1234567890123456.5')", "error 20"}, /* SQLITE_MISMATCH */
+        {"SELECT orm_exact('d', 'r', '1234567890123456.5')", "error 20"},
+        {"SELECT orm_exact('d', 'i', '1234567890123456.5')", "error 20"},
+        {"SELECT orm_exact('d', 't', '1234567890123456.5')", "1234567890123456.5"},
+        {"SELECT orm_exact('d', 'b', '1234567890123456.5')", "1234567890123456.5"},
+        {"SELECT orm_exact('d', 'u', '1234567890123456.5')", "1234567890123456.5"},
+        {"SELECT orm_exact('d', 'c', '1234567890123456.5')", "1234567890123456.5"},
+        /* a whole number becomes an integer of 64 bits, a float in a column of floats */
+        {"SELECT orm_exact('d', 'n', '999999999999999999')", "999999999999999999"},
+        {"SELECT orm_exact('d', 'n', '1234567890123456789')", "error 20"},
+        {"SELECT orm_exact('d', 'r', '999999999999999999')", "error 20"},
+        {"SELECT orm_exact('d', 'none', '1234567890123456.5')", "1234567890123456.5"},
+        {"SELECT orm_exact('none', 'n', '1234567890123456.5')", "1234567890123456.5"},
+        {"INSERT INTO d (n) VALUES (orm_exact('d', 'n', '1234567890123456.5'))", "error 20"},
+        {"SELECT count(*) FROM d", "0"},
+    };
+    expect_all(cases, ORM_COUNT(cases));
+}
+
 /* Deterministic and innocuous: they may stand in an index and in a view of an untrusted file. */
 static void test_in_schemas(void **state)
 {
@@ -177,6 +207,7 @@ static void test_failing_allocations(void **state)
         "SELECT orm_fold(replace(hex(zeroblob(400)), '0', 'ß'))",
         "SELECT orm_regexp('(a|b)+[^x]{2,5}(?<n>c)', 'ababccccc')",
         "SELECT orm_regexp('(', 'a')",
+        "SELECT orm_exact('d', 'n', '1234567890123456.5')",
         NULL,
     };
     orm_test_with_failing_allocations(memory_body, (void *)(uintptr_t)sql);
@@ -187,7 +218,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fold),       cmocka_unit_test(test_affixes),
         cmocka_unit_test(test_regexp),     cmocka_unit_test(test_decimal_order),
-        cmocka_unit_test(test_in_schemas), cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_exact),      cmocka_unit_test(test_in_schemas),
+        cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, open_db, close_db);
 }

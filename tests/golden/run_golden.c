@@ -510,6 +510,7 @@ static void tables_make(void)
         sqlite3_create_function(db, functions[i], i ? 2 : 1, SQLITE_UTF8, NULL, sql_function, NULL,
                                 NULL);
     }
+    sqlite3_create_function(db, "orm_exact", 3, SQLITE_UTF8, NULL, sql_function, NULL, NULL);
     sqlite3_create_collation(db, "orm_decimal", SQLITE_UTF8, NULL, sql_collation);
     orm_arena_init(&arena, 4096);
     if (orm_ddl(&orm_dialect_sqlite, models, n_models, false, &arena, &statements, &n, &err) < 0) {

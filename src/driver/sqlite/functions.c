@@ -1,7 +1,7 @@
 /* functions.c - the SQL functions that generated SQL calls, and the order of decimals.
  *
- * All are deterministic and innocuous: they may stand in indexes and in views.  NULL gives
- * NULL; numbers are taken as their text.
+ * All but orm_exact are deterministic and innocuous: they may stand in indexes and in views.  NULL
+ * gives NULL; numbers are taken as their text.
  */
 #include "sqlite.h"
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -211,6 +211,73 @@ static int compare_decimals(void *user, int a_len, const void *a, int b_len, con
     return orm_decimal_compare(a, (size_t)a_len, b, (size_t)b_len);
 }
 
+/* What a column makes of a number in text, by SQLite's rules for declared types. */
+enum {
+    KEEPS_TEXT, MAKES_NUMBER, MAKES_FLOAT
+};
+
+static bool type_has(const char *type, const char *word)
+{
+    size_t len = strlen(word);
+    for (; *type; type++) {
+        if (sqlite3_strnicmp(type, word, (int)len) == 0) return true;
+    }
+    return false;
+}
+
+static int affinity(const char *type)
+{
+    if (type_has(type, "INT")) return MAKES_NUMBER;
+    if (type_has(type, "CHAR") || type_has(type, "CLOB") || type_has(type, "TEXT") ||
+        type_has(type, "BLOB") || !*type)
+        return KEEPS_TEXT;
+    if (type_has(type, "REAL") || type_has(type, "FLOA") || type_has(type, "DOUB"))
+        return MAKES_FLOAT;
+    return MAKES_NUMBER;
+}
+
+/* A float tells 15 digits apart, an integer of 64 bits 18. */
+static bool is_exact(int affinity, text_arg number)
+{
+    orm_decimal_info info;
+    if (affinity == KEEPS_TEXT || !orm_decimal_parse(number.ptr, number.len, &info)) return true;
+    bool whole = memchr(number.ptr, '.', number.len) == NULL;
+    return info.digits <= (affinity == MAKES_NUMBER && whole ? 18 : 15);
+}
+
+/* (table, column, number): the number, if the column keeps all its digits.  A column of a view or
+ * of nothing at all is left to the statement. */
+static void fn_exact(sqlite3_context *context, int n, sqlite3_value **args)
+{
+    (void)n;
+    text_arg table, column, number;
+    if (!get_text(context, args[0], &table) || !get_text(context, args[1], &column) ||
+        !get_text(context, args[2], &number))
+        return;
+    if (number.len > 15) { /* else it fits, whatever the column is */
+        const char *type = NULL;
+        int code = sqlite3_table_column_metadata(sqlite3_context_db_handle(context), NULL,
+                                                 table.ptr, column.ptr, &type, NULL, NULL, NULL,
+                                                 NULL);
+        if (code == SQLITE_NOMEM) {
+            sqlite3_result_error_nomem(context);
+            return;
+        }
+        if (code == SQLITE_OK && !is_exact(affinity(type ? type : ""), number)) {
+            char *message = sqlite3_mprintf("%s.%s: the number has more digits than a column of "
+                                            "type %s keeps; a TEXT column would",
+                                            table.ptr, column.ptr, type);
+            if (message)
+                result_data_error(context, message);
+            else
+                sqlite3_result_error_nomem(context);
+            sqlite3_free(message);
+            return;
+        }
+    }
+    sqlite3_result_value(context, args[2]);
+}
+
 int functions_install(sqlite3 *db)
 {
     static const struct {
@@ -230,6 +297,10 @@ int functions_install(sqlite3 *db)
                                               NULL, NULL, NULL);
         if (code != SQLITE_OK) return code;
     }
+    /* what it says depends on the tables: not deterministic, and not for schemas */
+    int code = sqlite3_create_function_v2(db, "orm_exact", 3, SQLITE_UTF8 | SQLITE_DIRECTONLY, NULL,
+                                          fn_exact, NULL, NULL, NULL);
+    if (code != SQLITE_OK) return code;
     return sqlite3_create_collation_v2(db, "orm_decimal", SQLITE_UTF8, NULL, compare_decimals,
                                        NULL);
 }

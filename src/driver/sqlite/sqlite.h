@@ -95,8 +95,8 @@ int budget_check(const orm_budget *budget);
 void budget_install(orm_conn *conn);
 
 /* ---- functions.c ---- */
-/* orm_fold(x) orm_startswith(x, p) orm_endswith(x, p) orm_regexp(p, x) orm_iregexp(p, x) and the
- * collation orm_decimal.  Returns SQLite's result code. */
+/* orm_fold(x) orm_startswith(x, p) orm_endswith(x, p) orm_regexp(p, x) orm_iregexp(p, x)
+ * orm_exact(table, column, number) and the collation orm_decimal.  Returns SQLite's result code. */
 int functions_install(sqlite3 *db);
 
 /* ---- file.c ---- */
