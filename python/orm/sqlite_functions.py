@@ -90,9 +90,11 @@ def checker_of(connection: sqlite3.Connection) -> Callable[[str, str, Any], Any]
         if "." in text:
             digits = digits.rstrip("0")
         if len(digits) > 15:
-            found = owner().execute(
-                "SELECT type FROM pragma_table_info(?) WHERE name = ?", (table, column)
-            ).fetchone()
+            found = (
+                owner()
+                .execute("SELECT type FROM pragma_table_info(?) WHERE name = ?", (table, column))
+                .fetchone()
+            )
             kept = affinity(found[0]) if found else "text"
             if kept != "text" and (kept == "float" or "." in text or len(digits) > 18):
                 raise ValueError(f"{table}.{column}: a column of type {found[0]} loses digits")

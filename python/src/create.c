@@ -89,32 +89,9 @@ static PyObject *finish_bulk(py_operation *self, orm_op *op)
     return Py_NewRef(self->subject);
 }
 
-/* The names of one row after another.  Rows of one program have the same keys in the same order:
- * as long as that holds, one tuple and one array serve all of them. */
-typedef struct bulk_names {
-    PyObject *names;   /* strong, or NULL before the first row */
-    PyObject **values; /* borrowed from the row */
-} bulk_names;
-
-static bool bulk_names_fit(const bulk_names *self, PyObject *row)
-{
-    Py_ssize_t position = 0, i = 0, n = self->names ? PyTuple_GET_SIZE(self->names) : -1;
-    PyObject *key, *value;
-    if (n != PyDict_GET_SIZE(row)) return false;
-    while (i < n && PyDict_Next(row, &position, &key, &value)) {
-        if (key != PyTuple_GET_ITEM(self->names, i)) return false;
-        self->values[i++] = value;
-    }
-    return i == n;
-}
-
-static void bulk_names_dispose(bulk_names *self)
-{
-    PyMem_Free(self->values);
-    Py_CLEAR(self->names);
-}
-
-static PyObject *bulk_instance(py_model *model, PyObject *row, bulk_names *known)
+/* Rows of one program have the same keys in the same order: as long as that holds, one tuple and
+ * one array, `known`, serve all of them. */
+static PyObject *bulk_instance(py_model *model, PyObject *row, py_keyword_args *known)
 {
     if (PyObject_TypeCheck(row, model->type)) {
         if (py_write_complete((py_instance *)row, model) < 0) return NULL;
@@ -125,17 +102,19 @@ static PyObject *bulk_instance(py_model *model, PyObject *row, bulk_names *known
                      model->type->tp_name, row);
         return NULL;
     }
-    if (!bulk_names_fit(known, row)) {
-        bulk_names_dispose(known);
-        if (py_keywords_of_dict(row, &known->values, &known->names) < 0) return NULL;
+    if (!py_keywords_refill(known, row)) {
+        py_keywords_dispose(known);
+        if (py_keywords_of_dict(known, row) < 0) return NULL;
     }
-    return (PyObject *)py_write_instance(model, known->values, known->names);
+    PyObject *instance = (PyObject *)py_write_instance(model, known->values, known->names);
+    py_keywords_clear(known);
+    return instance;
 }
 
 static PyObject *bulk_instances(py_model *model, PyObject *rows)
 {
     PyObject *list = PySequence_List(rows);
-    bulk_names known = {NULL, NULL};
+    py_keyword_args known = {NULL, NULL};
     int paused = PyGC_Disable(); /* new rows are not garbage: as in the sink */
     for (Py_ssize_t i = 0; list && i < PyList_GET_SIZE(list); i++) {
         PyObject *row = Py_NewRef(PyList_GET_ITEM(list, i));
@@ -146,7 +125,7 @@ static PyObject *bulk_instances(py_model *model, PyObject *rows)
         else
             Py_CLEAR(list);
     }
-    bulk_names_dispose(&known);
+    py_keywords_dispose(&known);
     if (paused) PyGC_Enable();
     return list;
 }
@@ -314,21 +293,20 @@ static int split_init(split *self, const char *name, PY_FASTCALL)
 
 static orm_query *split_query(py_queryset *self, PyObject *lookup)
 {
-    PyObject **values, *names;
-    if (py_keywords_of_dict(lookup, &values, &names) < 0) return NULL;
-    orm_query *query = py_keywords_filter(self->model, self->query, values, names, false);
-    PyMem_Free(values);
-    Py_DECREF(names);
+    py_keyword_args keywords;
+    if (py_keywords_of_dict(&keywords, lookup) < 0) return NULL;
+    orm_query *query = py_keywords_filter(self->model, self->query, keywords.values, keywords.names,
+                                          false);
+    py_keywords_dispose(&keywords);
     return query;
 }
 
 static PyObject *split_instance(py_model *model, PyObject *creation)
 {
-    PyObject **values, *names;
-    if (py_keywords_of_dict(creation, &values, &names) < 0) return NULL;
-    PyObject *instance = (PyObject *)py_write_instance(model, values, names);
-    PyMem_Free(values);
-    Py_DECREF(names);
+    py_keyword_args keywords;
+    if (py_keywords_of_dict(&keywords, creation) < 0) return NULL;
+    PyObject *instance = (PyObject *)py_write_instance(model, keywords.values, keywords.names);
+    py_keywords_dispose(&keywords);
     return instance;
 }
 
@@ -379,13 +357,12 @@ static bool is_validation_error(py_model *model)
 /* Whether the values themselves are good: then only something that was not given is missing. */
 static bool is_valid(py_model *model, PyObject *creation)
 {
-    PyObject **arguments, *names;
+    py_keyword_args keywords;
     PyObject **valid = PyMem_Calloc((size_t)model->n_fields + 1, sizeof *valid);
-    bool result = valid && py_keywords_of_dict(creation, &arguments, &names) == 0;
+    bool result = valid && py_keywords_of_dict(&keywords, creation) == 0;
     if (result) {
-        result = valid_values(model, arguments, names, valid) == 0;
-        PyMem_Free(arguments);
-        Py_DECREF(names);
+        result = valid_values(model, keywords.values, keywords.names, valid) == 0;
+        py_keywords_dispose(&keywords);
     }
     PyErr_Clear();
     py_write_values_free(valid, (size_t)model->n_fields);
@@ -420,15 +397,15 @@ static int prepare_creation(py_operation *op, PyObject *creation)
 
 static int prepare_set(py_operation *op, PyObject *defaults)
 {
-    PyObject **arguments, *names, *none = NULL;
+    PyObject *none = NULL;
+    py_keyword_args keywords;
     if (!defaults && !(defaults = none = PyDict_New())) return -1;
-    int result = py_keywords_of_dict(defaults, &arguments, &names);
+    int result = py_keywords_of_dict(&keywords, defaults);
     Py_XDECREF(none);
     if (result < 0) return -1;
-    PyObject **values = py_write_update(&op->set, op->model, arguments, names);
+    PyObject **values = py_write_update(&op->set, op->model, keywords.values, keywords.names);
     py_write_values_free(values, (size_t)op->model->n_fields);
-    PyMem_Free(arguments);
-    Py_DECREF(names);
+    py_keywords_dispose(&keywords);
     return values ? 0 : -1;
 }
 

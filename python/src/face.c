@@ -384,14 +384,19 @@ static int restore_fields(py_instance *self, py_model *model, PyObject *fields)
 {
     PyObject *name, *value;
     Py_ssize_t position = 0;
-    while (PyDict_Next(fields, &position, &name, &value)) {
+    int result = 0;
+    while (result == 0 && PyDict_Next(fields, &position, &name, &value)) {
         int field = PyUnicode_Check(name) ? py_model_find_field(model, name) : -1;
+        Py_INCREF(name);
+        Py_INCREF(value); /* a property's setter may do anything */
         if (field >= 0)
             py_instance_put(self, model, field, Py_NewRef(value));
-        else if (PyObject_GenericSetAttr((PyObject *)self, name, value) < 0)
-            return -1;
+        else
+            result = PyObject_GenericSetAttr((PyObject *)self, name, value);
+        Py_DECREF(name);
+        Py_DECREF(value);
     }
-    return 0;
+    return result;
 }
 
 static PyObject *set_state(PyObject *object, PyObject *state)

@@ -161,21 +161,51 @@ orm_query *py_keywords_filter(py_model *model, orm_query *query, PyObject *const
     return result;
 }
 
-int py_keywords_of_dict(PyObject *dict, PyObject ***values, PyObject **kwnames)
+int py_keywords_of_dict(py_keyword_args *self, PyObject *dict)
 {
     Py_ssize_t n = PyDict_GET_SIZE(dict), position = 0, i = 0;
     PyObject *key, *value;
-    *values = PyMem_Calloc((size_t)n + 1, sizeof **values);
-    *kwnames = PyTuple_New(n);
-    if (!*values || !*kwnames) {
-        PyMem_Free(*values);
-        Py_CLEAR(*kwnames);
+    self->values = PyMem_Calloc((size_t)n + 1, sizeof *self->values);
+    self->names = PyTuple_New(n);
+    if (!self->values || !self->names) {
+        py_keywords_dispose(self);
         PyErr_NoMemory();
         return -1;
     }
     while (i < n && PyDict_Next(dict, &position, &key, &value)) {
-        (*values)[i] = value;
-        PyTuple_SET_ITEM(*kwnames, i++, Py_NewRef(key));
+        self->values[i] = Py_NewRef(value);
+        PyTuple_SET_ITEM(self->names, i++, Py_NewRef(key));
     }
-    return 0;
+    if (i == n && PyDict_GET_SIZE(dict) == n) return 0;
+    py_keywords_dispose(self); /* making the tuple may collect garbage, and that runs anything */
+    PyErr_SetString(PyExc_RuntimeError, "the dict changed its size while it was read");
+    return -1;
+}
+
+bool py_keywords_refill(py_keyword_args *self, PyObject *dict)
+{
+    Py_ssize_t position = 0, i = 0, n = self->names ? PyTuple_GET_SIZE(self->names) : -1;
+    PyObject *key, *value;
+    if (n != PyDict_GET_SIZE(dict)) return false;
+    while (i < n && PyDict_Next(dict, &position, &key, &value)) {
+        if (key != PyTuple_GET_ITEM(self->names, i)) break;
+        self->values[i++] = Py_NewRef(value);
+    }
+    if (i == n) return true;
+    py_keywords_clear(self);
+    return false;
+}
+
+void py_keywords_clear(py_keyword_args *self)
+{
+    Py_ssize_t n = self->names ? PyTuple_GET_SIZE(self->names) : 0;
+    for (Py_ssize_t i = 0; self->values && i < n; i++) Py_CLEAR(self->values[i]);
+}
+
+void py_keywords_dispose(py_keyword_args *self)
+{
+    py_keywords_clear(self);
+    PyMem_Free(self->values);
+    self->values = NULL;
+    Py_CLEAR(self->names);
 }

@@ -309,8 +309,18 @@ orm_query *py_keywords_filter(py_model *model, orm_query *query, PyObject *const
                               PyObject *kwnames, bool negate);
 /* terms.c: query (borrowed) plus an expression, described by a list of tuples. */
 orm_query *py_terms_match(py_model *model, orm_query *query, PyObject *items);
-/* Keywords of a dict, in two arrays for the functions above; values are borrowed. */
-int py_keywords_of_dict(PyObject *dict, PyObject ***values, PyObject **kwnames);
+/* The items of a dict as names and values for the functions above.  It holds them: validating one
+ * value may run code that takes another out of the caller's dict. */
+typedef struct py_keyword_args {
+    PyObject **values;
+    PyObject *names;
+} py_keyword_args;
+int py_keywords_of_dict(py_keyword_args *self, PyObject *dict);
+/* The values of the next dict, after py_keywords_clear; false: its keys are not these objects in
+ * this order. */
+bool py_keywords_refill(py_keyword_args *self, PyObject *dict);
+void py_keywords_clear(py_keyword_args *self); /* the values, not the names */
+void py_keywords_dispose(py_keyword_args *self);
 
 /* ---- fetch.c, create.c, raw.c: finishers of a queryset ----------------------------------- */
 #define PY_FASTCALL PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames

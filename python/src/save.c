@@ -161,12 +161,11 @@ static PyObject *finish_update(py_operation *self, orm_op *op)
 
 static int prepare_update(py_operation *op, PyObject *kwargs)
 {
-    PyObject **arguments, *names;
-    if (py_keywords_of_dict(kwargs, &arguments, &names) < 0) return -1;
+    py_keyword_args keywords;
+    if (py_keywords_of_dict(&keywords, kwargs) < 0) return -1;
     py_model *model = op->model;
-    PyObject **values = py_write_update(&op->writes, model, arguments, names);
-    PyMem_Free(arguments);
-    Py_DECREF(names);
+    PyObject **values = py_write_update(&op->writes, model, keywords.values, keywords.names);
+    py_keywords_dispose(&keywords);
     op->extra = values ? PyList_New((Py_ssize_t)op->writes.n) : NULL;
     for (size_t k = 0; op->extra && k < op->writes.n; k++)
         PyList_SET_ITEM(op->extra, (Py_ssize_t)k, Py_NewRef(values[op->writes.fields[k]]));

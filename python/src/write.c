@@ -129,15 +129,15 @@ py_instance *py_write_instance(py_model *model, PyObject *const *values, PyObjec
 
 PyObject *py_write_new_row(PyObject *module, PyObject *args)
 {
-    PyObject *class, *row, **values, *names;
+    PyObject *class, *row;
+    py_keyword_args keywords;
     (void)module;
     if (!PyArg_ParseTuple(args, "OO!:new_row", &class, &PyDict_Type, &row)) return NULL;
     py_model *model = PyType_Check(class) ? py_model_of((PyTypeObject *)class) : NULL;
     if (!model) return PyErr_Format(PyExc_TypeError, "expected a model, not %.100R", class);
-    if (py_model_seal(model) < 0 || py_keywords_of_dict(row, &values, &names) < 0) return NULL;
-    PyObject *instance = (PyObject *)py_write_instance(model, values, names);
-    PyMem_Free(values);
-    Py_DECREF(names);
+    if (py_model_seal(model) < 0 || py_keywords_of_dict(&keywords, row) < 0) return NULL;
+    PyObject *instance = (PyObject *)py_write_instance(model, keywords.values, keywords.names);
+    py_keywords_dispose(&keywords);
     return instance;
 }
 

@@ -216,9 +216,12 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fold),       cmocka_unit_test(test_affixes),
-        cmocka_unit_test(test_regexp),     cmocka_unit_test(test_decimal_order),
-        cmocka_unit_test(test_exact),      cmocka_unit_test(test_in_schemas),
+        cmocka_unit_test(test_fold),
+        cmocka_unit_test(test_affixes),
+        cmocka_unit_test(test_regexp),
+        cmocka_unit_test(test_decimal_order),
+        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_in_schemas),
         cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, open_db, close_db);

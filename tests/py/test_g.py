@@ -6,7 +6,9 @@ import decimal
 import enum
 import ipaddress
 import math
+import sqlite3
 import uuid
+from contextlib import closing
 
 import pytest
 
@@ -162,6 +164,43 @@ async def test_G8_decimals_that_the_column_cannot_hold(world):
             with pytest.raises((orm.DataError, orm.ValidationError)):
                 await make(value=value)
     assert await thing.objects.count() == 0
+
+
+@pytest.mark.parametrize("routed", [False, True])
+async def test_G8_a_numeric_column_that_others_made_loses_no_digit(folder, routed):
+    """SQLite makes a float of text in such a column, and says nothing."""
+    with closing(sqlite3.connect("old.db")) as old:
+        old.execute("CREATE TABLE thing (id INTEGER PRIMARY KEY, value NUMERIC(30, 4))")
+    url = "sqlite:///old.db"
+    if routed:
+        database = pytest.importorskip("databases").Database(url, force_rollback=True)
+        await database.connect()
+    else:
+        database = orm.Database(url)
+    refused = sqlite3.OperationalError if routed else orm.DataError
+
+    class Thing(orm.Model):
+        __database__ = database
+        __metadata__ = orm.MetaData()
+
+        id = orm.Integer(primary_key=True)
+        value = orm.Decimal(30, 4, allow_null=True)
+
+    kept = D("12345678901.2345")
+    thing = await Thing.objects.create(value=kept)
+    for value in (D("99999999999999999"), D("123456789012.3456")):
+        for write in (
+            Thing.objects.create(value=value),
+            Thing.objects.bulk_create([{"value": 1}, {"value": value}]),
+            Thing.objects.update(value=value),
+            thing.update(value=value),
+        ):
+            with pytest.raises(refused):
+                await write
+    await Thing.objects.create(value=None)
+    rows = await Thing.objects.order_by("id")
+    assert [row.value for row in rows] == [kept, None]
+    await database.disconnect()
 
 
 async def test_G8_a_decimal_with_a_huge_exponent_is_quick(world):
@@ -436,6 +475,35 @@ async def test_G18_subclasses_of_scalars(world):
     await thing.objects.create(text=Text("truth"), number=Number(5))
     row = await thing.objects.get(text=Text("truth"), number=Number(5))
     assert (row.text, row.number) == ("truth", 5)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda thing, row: thing.objects.bulk_create([row, {"first": 2}]),
+        lambda thing, row: thing.objects.get_or_create(row, first=-1),
+        lambda thing, row: thing.objects.update_or_create(row, first=-1),
+        lambda thing, row: thing(row).save(),
+    ],
+    ids=["bulk_create", "get_or_create", "update_or_create", "mapping"],
+)
+async def test_G18_a_dict_that_changes_while_it_is_read(world, write):
+    """What validates its first value empties the dict: nobody else holds the second."""
+    row = {}
+
+    class Clearing(orm.Integer):
+        @staticmethod
+        def converter(value):
+            row.clear()
+            return value
+
+    thing = world.fields(first=Clearing(), second=orm.JSON(default=None, allow_null=True))
+    await world.create()
+    row.update(first=1, second=["x"] * 100)
+    await write(thing, row)
+    assert row == {}
+    made = await thing.objects.order_by("id").first()
+    assert made.second == ["x"] * 100
 
 
 async def test_G18_a_bytearray_that_changes_while_it_is_stored(world):

@@ -213,7 +213,9 @@ static int compare_decimals(void *user, int a_len, const void *a, int b_len, con
 
 /* What a column makes of a number in text, by SQLite's rules for declared types. */
 enum {
-    KEEPS_TEXT, MAKES_NUMBER, MAKES_FLOAT
+    KEEPS_TEXT,
+    MAKES_NUMBER,
+    MAKES_FLOAT
 };
 
 static bool type_has(const char *type, const char *word)
