@@ -6,7 +6,7 @@ MINUTES ?= 10
 ROUNDS ?= 2000
 export VENV BUILD PYTHON
 
-.PHONY: help setup build guide test format lint bench peers bench-servers soak cancel outages fuzz ledger clean
+.PHONY: help setup build guide test format lint bench peers bench-servers soak cancel outages histories fuzz ledger clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,13 @@ outages: ## servers, clients and connections killed ROUNDS=2000 times each; adds
 	@for server in postgresql mariadb; do for victim in server client connection; do \
 	  $(VENV)/bin/python -m tests.soak.outages --rounds $(ROUNDS) --kill $$victim \
 	    --database $$server || exit 1; done; done
+
+histories: ## ROUNDS=2000 histories under faults on each database, judged; adds to the ledger
+	@tools/setup test
+	@tools/build
+	@for database in sqlite postgresql mariadb; do \
+	  $(VENV)/bin/python -m tests.soak.histories --rounds $(ROUNDS) --database $$database \
+	    || exit 1; done
 
 fuzz: ## the fuzz targets for MINUTES=10 together; adds to tests/ledger.jsonl
 	@tools/setup ci
