@@ -107,19 +107,23 @@ static orm_status insert_rows(orm_op *op, orm_lane *lane)
     return status;
 }
 
+/* Nothing of it may stay when the keys are not sure: then it is done anew, row by row. */
+static orm_status insert_sure_rows(orm_op *op, orm_lane *lane)
+{
+    bulk *self = op->script;
+    orm_status status = insert_rows(op, lane);
+    if (status < 0) self->unsure = false;
+    return self->unsure ? ORM_EINTERNAL : status;
+}
+
 static orm_status run_bulk(orm_op *op, orm_lane *lane)
 {
     bulk *self = op->script;
-    ORM_TRY(orm_script_begin(op, lane, &op->error));
-    orm_status status = insert_rows(op, lane);
-    if (status >= 0 && self->unsure) { /* all over again, one by one: then each key is told */
-        (void)orm_script_end(op, lane, ORM_EINTERNAL, &op->error);
-        self->batch = 0;
-        self->unsure = false;
-        ORM_TRY(orm_script_begin(op, lane, &op->error));
-        status = insert_rows(op, lane);
-    }
-    return orm_script_end(op, lane, status, &op->error);
+    orm_status status = orm_script_run(op, lane, insert_sure_rows);
+    if (!self->unsure) return status;
+    self->batch = 0;
+    self->unsure = false;
+    return orm_script_run(op, lane, insert_sure_rows);
 }
 
 orm_status orm_bulk_prepare(orm_op *op, orm_task *task, size_t rows)
@@ -246,14 +250,19 @@ typedef struct ddl {
     size_t n;
 } ddl;
 
+static orm_status make_tables(orm_op *op, orm_lane *lane)
+{
+    const ddl *self = op->script;
+    for (size_t i = 0; i < self->n; i++) {
+        const char *sql = self->statements[i];
+        ORM_TRY(orm_lane_exec(lane, sql, strlen(sql), &op->error));
+    }
+    return ORM_OK;
+}
+
 static orm_status run_ddl(orm_op *op, orm_lane *lane)
 {
-    ddl *self = op->script;
-    orm_status status = orm_script_begin(op, lane, &op->error);
-    if (status < 0) return status;
-    for (size_t i = 0; i < self->n && status >= 0; i++)
-        status = orm_lane_exec(lane, self->statements[i], strlen(self->statements[i]), &op->error);
-    return orm_script_end(op, lane, status, &op->error);
+    return orm_script_run(op, lane, make_tables);
 }
 
 static orm_status prepare_ddl(orm_op *op)

@@ -122,15 +122,13 @@ static orm_status find_or_make(orm_op *op, orm_lane *lane)
 
 static orm_status run_compound(orm_op *op, orm_lane *lane)
 {
-    ORM_TRY(orm_script_begin(op, lane, &op->error));
-    orm_status status = orm_script_end(op, lane, find_or_make(op, lane), &op->error);
+    orm_status status = orm_script_run(op, lane, find_or_make);
     const compound *c = op->script;
     if (status != ORM_EUNIQUE || !c->created || !op->root->server) return status;
     /* Another connection has made the row between our look and our INSERT: look again, once. */
     orm_error_clear(&op->error);
     orm_op_rewind(op);
-    ORM_TRY(orm_script_begin(op, lane, &op->error));
-    return orm_script_end(op, lane, find_or_make(op, lane), &op->error);
+    return orm_script_run(op, lane, find_or_make);
 }
 
 /* ---- on the engine's thread ---- */

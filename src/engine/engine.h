@@ -464,8 +464,8 @@ void orm_tx_unref(orm_tx *tx);
 void orm_tx_close(orm_tx *tx);
 
 /* ---- scripts (script.c): several statements that run as one, on the lane's thread ---- */
-orm_status orm_script_begin(orm_op *op, orm_lane *lane, orm_error *err);
-orm_status orm_script_end(orm_op *op, orm_lane *lane, orm_status status, orm_error *err);
+/* All of `body` or nothing; the body may be called a second time, from its start. */
+orm_status orm_script_run(orm_op *op, orm_lane *lane, orm_run_fn body);
 orm_status orm_script_step(orm_lane *lane, orm_task *task, orm_error *err); /* to its end */
 
 /* ---- worker.c ---- */
