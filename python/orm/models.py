@@ -125,6 +125,11 @@ class ModelMeta(_core.ModelType):
         meet(_inherited("__database__", bases, namespace))
         return cls
 
+    def __setattr__(cls, name, value):
+        super().__setattr__(name, value)
+        if name == "__database__":  # from now on; what is on its way stays where it is
+            meet(value)
+
 
 ModelMetaclass = ModelMeta  # its name in encode/orm 0.1
 

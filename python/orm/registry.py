@@ -31,13 +31,27 @@ class ModelRegistry(MetaData):
     once.  Where one runs, await them.
     """
 
-    __slots__ = ("_known", "database")
+    __slots__ = ("_database", "_known")
 
     def __init__(self, database: DatabaseLike) -> None:
         super().__init__()
-        self.database = database
+        self._database = database
         # Unlike other collections it keeps its models alive.
         self.models: dict[str, _core.ModelType] = {}  # type: ignore[assignment]
+
+    @property
+    def database(self) -> DatabaseLike:
+        """The database of its models.  Another may be set: they move to it."""
+        return self._database
+
+    @database.setter
+    def database(self, database: DatabaseLike) -> None:
+        before, self._database = self._database, database
+        for model in self.models.values():
+            if model.__database__ is before:
+                model.__database__ = database
+            if model.__dict__.get("database") is before:
+                model.database = database  # type: ignore[attr-defined]
 
     @property
     def metadata(self) -> sqlalchemy.MetaData:

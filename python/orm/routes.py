@@ -295,6 +295,8 @@ class Routes:
 
     def __call__(self) -> _core.Database | None:
         source = self.source()
+        if source is None:  # asked before __database__ was set to another, awaited afterwards
+            raise InterfaceError("the databases.Database of this operation is gone")
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

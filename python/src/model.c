@@ -380,6 +380,19 @@ static PyObject *model_type_getattro(PyObject *self, PyObject *name)
     return PyType_Type.tp_getattro(self, name);
 }
 
+/* The class and those that inherit from it ask for their database again. */
+static int forget_database(PyObject *self)
+{
+    py_model *model = ((py_model_class *)self)->model;
+    if (model) Py_CLEAR(model->database);
+    PyObject *all = PyObject_CallMethod((PyObject *)&PyType_Type, "__subclasses__", "O", self);
+    int result = all ? 0 : -1;
+    for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(all); i++)
+        result = forget_database(PyList_GET_ITEM(all, i));
+    Py_XDECREF(all);
+    return result;
+}
+
 static int model_type_setattro(PyObject *self, PyObject *name, PyObject *value)
 {
     py_model *model = ((py_model_class *)self)->model;
@@ -388,7 +401,10 @@ static int model_type_setattro(PyObject *self, PyObject *name, PyObject *value)
                      py_model_name(model));
         return -1;
     }
-    return PyType_Type.tp_setattro(self, name, value);
+    if (PyType_Type.tp_setattro(self, name, value) < 0) return -1;
+    bool is_database =
+        PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "__database__") == 0;
+    return is_database ? forget_database(self) : 0;
 }
 
 /* type.__subclasses__ without the hidden class. */

@@ -714,3 +714,63 @@ def test_marks_of_their_own():
     from orm.route_drivers import to_format
 
     assert to_format("? '?' ?", ["UNHEX(%s)", "%s"]) == "UNHEX(%s) '?' %s"
+
+
+# ---- another database for the same models ------------------------------------------------------
+
+
+async def test_a_model_follows_the_database_it_is_given(theirs):
+    """As suites for several databases do: one Database per test, set on every model."""
+    Thing = theirs.Thing
+
+    class Heir(Thing):
+        __metadata__ = orm.MetaData()
+        __tablename__ = "thing"
+
+    await theirs.create()
+    for _ in range(3):
+        async with databases.Database(theirs.url, force_rollback=True) as database:
+            Thing.__database__ = database
+            await Thing.objects.create(name="a")
+            assert await Heir.objects.count() == 1
+            assert await Thing.objects.count() == await database.fetch_val(
+                "SELECT count(*) FROM thing"
+            )
+            assert Thing.objects.database is database
+        del database
+        gc.collect()
+        assert await theirs.committed() == []
+    Thing.__database__ = theirs.aside
+    await Thing.objects.create(name="kept")
+    assert await theirs.committed() == ["kept"]
+
+
+async def test_the_models_of_a_registry_follow_its_database(theirs):
+    models = orm.ModelRegistry(database=theirs.database)
+
+    class Thing(orm.Model):
+        registry = models
+        tablename = "thing"
+        fields = {"id": orm.Integer(primary_key=True), "name": orm.String(max_length=50)}
+
+    await theirs.create()
+    assert await Thing.objects.count() == 0
+    async with databases.Database(theirs.url, force_rollback=True) as database:
+        models.database = database
+        assert Thing.database is database
+        assert await Thing.objects.count() == 0
+    models.database = theirs.aside
+    assert await Thing.objects.count() == 0
+    assert models.database is Thing.database is Thing.objects.database is theirs.aside
+
+
+async def test_an_operation_whose_database_is_gone_says_so(theirs):
+    await theirs.create()
+    database = theirs.open(force_rollback=True)
+    operation = theirs.Thing.objects.count()
+    theirs.Thing.__database__ = theirs.aside
+    theirs.database = None
+    del database
+    gc.collect()
+    with pytest.raises(orm.InterfaceError, match="is gone"):
+        await operation
