@@ -7,6 +7,7 @@ made, and takes it out of the class.  The types that a checker sees are in `fiel
 from __future__ import annotations
 
 import re
+import sys
 from types import GenericAlias
 
 from . import _core
@@ -89,13 +90,14 @@ class Field:
         "default": NO_DEFAULT,
         "column": None,
         "comment": None,
+        "read_only": False,
         "title": "",
         "description": "",
     }
 
     # Every attribute that the extension module reads exists on every field.
     name = None
-    primary_key = allow_null = unique = index = False
+    primary_key = allow_null = unique = index = read_only = False
     default = NO_DEFAULT
     column = comment = None
     title = description = ""
@@ -146,6 +148,21 @@ class Field:
         if self.default is NO_DEFAULT:
             return None
         return self.default() if callable(self.default) else self.default
+
+    @property
+    def __class__(self):
+        """A class that is typesystem's too, once somebody has imported that.
+
+        In encode/orm 0.1 fields were typesystem's fields, and code asks isinstance() of them.
+        """
+        if "typesystem" not in sys.modules:
+            return type(self)
+        from .validation import class_beside
+
+        return class_beside(type(self))
+
+    def __reduce__(self):
+        return object.__new__, (type(self),), vars(self)
 
     # What encode/orm's users call, and override in field types of their own (custom.py).
 

@@ -84,6 +84,7 @@ class _Options(TypedDict, total=False):
     default: Any
     column: str | None
     comment: str | None
+    read_only: bool
     title: str
     description: str
 
@@ -131,6 +132,7 @@ class Field(Generic[_T]):
     default: Any
     column: str | None
     comment: str | None
+    read_only: bool
     title: str
     description: str
     max_length: int | None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 
 from . import _core
 from .exceptions import UnknownField, ValidationError
@@ -29,6 +31,7 @@ _CLASSES = {
     _core.TYPE_DATETIMETZ: "DateTime",
     _core.TYPE_UUID: "UUID",
 }
+_FORMATS = {"email": "Email", "url": "URL", "ipaddress": "IPAddress"}  # classes since 0.3
 _RULES = (
     "max_length",
     "min_length",
@@ -88,7 +91,8 @@ def validator_of(field):
     if field.allow_null:
         options["allow_null"] = True
     if field.has_default():
-        options["default"] = field.get_default_value
+        is_now = field.auto_now or field.auto_now_add
+        options["default"] = field.get_default_value if is_now else deepcopy(field.default)
     for name in _RULES:
         if getattr(field, name) is not None:
             options[name] = getattr(field, name)
@@ -105,32 +109,49 @@ def build(field, options):
         for name in options.keys() & field.arguments.keys():
             setattr(field, name, options[name])
         return field
-    name, made = _CLASSES.get(field.type, "Any"), dict(options)
+    name, made = _name_of(field), dict(options)
     kind = _kind(field)
-    if kind == "text":
-        name = "Text"
-    elif kind is not None:
+    if kind in _FORMATS and hasattr(module, _FORMATS[kind]):
+        name = _FORMATS[kind]
+    elif kind in _FORMATS:
         made.setdefault("format", kind)
-        name = "String"
-    if field.primary_key or (field.has_default() and (field.auto_now or field.auto_now_add)):
+    is_made = field.primary_key or field.auto_now or field.auto_now_add
+    if is_made or field.read_only or made.pop("read_only", False):
         made.update(_not_asked(module))
     if name == "Any":
         made = {key: value for key, value in made.items() if key not in _RULES}
     return getattr(module, name, module.Any)(**made)
 
 
+def _name_of(field):
+    """The name of typesystem's class for a field."""
+    if field.type == _core.TYPE_TEXT and _kind(field) == "text":
+        return "Text"
+    return "String" if _kind(field) else _CLASSES.get(field.type, "Any")
+
+
+@cache
+def class_beside(cls):
+    """A class that is `cls` and typesystem's of the same rules, for isinstance() to look at."""
+    module = sys.modules["typesystem"]
+    beside = getattr(module, _name_of(object.__new__(cls)), module.Field)
+    if issubclass(cls, module.Field):
+        return cls
+    return type(cls.__name__, (cls, beside), {"__module__": cls.__module__})
+
+
 def _kind(field):
     """What typesystem calls a format."""
     from . import fields
 
-    if isinstance(field, fields.Email):
+    cls = type(field)  # isinstance() would ask class_beside, which asks here
+    if issubclass(cls, fields.Email):
         return "email"
-    if isinstance(field, fields.URL):
+    if issubclass(cls, fields.URL):
         return "url"
     if field.type == _core.TYPE_IP:
         return "ipaddress"
-    is_text = isinstance(field, fields.Text) and not isinstance(field, fields.String)
-    return "text" if is_text else None
+    return "text" if issubclass(cls, fields.Text) and not issubclass(cls, fields.String) else None
 
 
 def _not_asked(module):
@@ -152,7 +173,7 @@ class Schema:
         self.required = [
             name
             for name, field in model.fields.items()
-            if not (field.primary_key or field.has_default())
+            if not (field.primary_key or field.read_only or field.has_default())
         ]
 
     def validate(self, value):

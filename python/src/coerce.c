@@ -94,8 +94,8 @@ static PyObject *coerce_integer(py_state *state, PyObject *value, PyObject **mes
     if (!PyFloat_Check(value))
         return integer_of_decimal(coerce_decimal(state, value, message), message);
     double number = PyFloat_AS_DOUBLE(value);
-    if (!isfinite(number)) return py_refuse(message, "Must be finite.");
-    if (number != floor(number)) return py_refuse(message, "Must be an integer.");
+    if (!isfinite(number) || number != floor(number))
+        return py_refuse(message, "Must be an integer.");
     return PyLong_FromDouble(number);
 }
 
@@ -141,6 +141,9 @@ static PyObject *coerce_bool(PyObject *value, PyObject **message)
         int overflow;
         long number = PyLong_AsLongAndOverflow(value, &overflow);
         if (!overflow && (number == 0 || number == 1)) return PyBool_FromLong(number);
+    } else if (PyFloat_Check(value)) {
+        double number = PyFloat_AS_DOUBLE(value);
+        if (number == 0 || number == 1) return PyBool_FromLong(number == 1);
     } else if (PyUnicode_Check(value)) {
         PyObject *exact = py_text_exact(value);
         PyObject *lower = exact ? PyObject_CallMethod(exact, "lower", NULL) : NULL;
@@ -208,6 +211,20 @@ static PyObject *coerce_uuid(py_state *state, PyObject *value, PyObject **messag
     return uuid;
 }
 
+/* Four numbers up to 255 and perhaps more: encode/orm calls such an address not real. */
+static bool begins_as_ipv4(PyObject *text)
+{
+    const char *s = PyUnicode_AsUTF8(text);
+    for (int part = 0; s && part < 3; part++) {
+        int number = 0, digits = 0;
+        for (; *s >= '0' && *s <= '9' && digits < 4; s++, digits++) number = number * 10 + *s - '0';
+        bool is_padded = digits > 1 && s[-digits] == '0';
+        if (!digits || is_padded || number > 255 || *s++ != '.') return false;
+    }
+    if (!s) PyErr_Clear();
+    return s && *s >= '0' && *s <= '9';
+}
+
 static PyObject *coerce_ip(py_state *state, PyObject *value, PyObject **message)
 {
     int native = py_import_check(state, PY_IMPORT_IPV4, value);
@@ -220,7 +237,8 @@ static PyObject *coerce_ip(py_state *state, PyObject *value, PyObject **message)
     Py_XDECREF(exact);
     if (address || !PyErr_ExceptionMatches(PyExc_ValueError)) return address;
     PyErr_Clear();
-    return py_refuse(message, "Must be a valid IP format.");
+    return py_refuse(message,
+                     begins_as_ipv4(value) ? "Must be a real IP." : "Must be a valid IP format.");
 }
 
 /* ---- the rest ---- */

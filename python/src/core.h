@@ -81,6 +81,7 @@ struct py_field {
     uint8_t type;                     /* orm_type as declared (REF for foreign keys) */
     bool primary_key, nullable, has_default, default_is_callable, default_is_mutable;
     bool is_reference, auto_now, auto_now_add;
+    bool read_only;                   /* create() and update() take no value for it */
     bool calls_python;                /* its decoder runs Python code (after the statement) */
     PyObject *default_value;
     PyObject *encode, *decode;        /* custom column types: to and from what is stored; or NULL */

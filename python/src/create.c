@@ -177,9 +177,11 @@ static int valid_values(py_model *model, PyObject *const *values, PyObject *kwna
     for (size_t i = 0; fields && i < n; i++) fields[i] = paths[i].field;
     if (owned) PyMem_Free((void *)paths);
     if (!fields) PyErr_NoMemory();
-    for (size_t i = 0; fields && i < n && !PyErr_Occurred(); i++)
-        Py_XSETREF(valid[fields[i]],
-                   py_write_validate(model, &model->fields[fields[i]], values[i], &messages));
+    for (size_t i = 0; fields && i < n && !PyErr_Occurred(); i++) {
+        py_field *field = &model->fields[fields[i]];
+        if (field->read_only) continue;
+        Py_XSETREF(valid[fields[i]], py_write_validate(model, field, values[i], &messages));
+    }
     PyMem_Free(fields);
     return py_write_check(model, messages);
 }
@@ -218,6 +220,13 @@ void py_write_values_free(PyObject **values, size_t n)
     PyMem_Free(values);
 }
 
+static PyObject *nothing_to_update(py_model *model)
+{
+    py_database *database = py_model_database(model);
+    return database ? py_operation_ready(model->state, database, "update", PyLong_FromLong(0))
+                    : NULL;
+}
+
 PyObject *py_queryset_update(PyObject *object, PY_FASTCALL)
 {
     py_queryset *self = queryset_of(object);
@@ -231,6 +240,10 @@ PyObject *py_queryset_update(PyObject *object, PY_FASTCALL)
     PyObject **values = py_write_update(&op->writes, self->model, args, kwnames);
     if (!values) return drop(op);
     py_write_values_free(values, (size_t)self->model->n_fields);
+    if (!op->writes.n) { /* only read-only fields were given */
+        drop(op);
+        return nothing_to_update(self->model);
+    }
     op->query = orm_query_ref(self->query);
     return (PyObject *)op;
 }

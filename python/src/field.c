@@ -155,6 +155,7 @@ int py_field_init(py_state *state, py_field *self, PyObject *object, uint16_t in
     self->nullable = get_bool(object, "allow_null", &failed);
     self->auto_now = get_bool(object, "auto_now", &failed);
     self->auto_now_add = get_bool(object, "auto_now_add", &failed);
+    self->read_only = get_bool(object, "read_only", &failed);
     if (failed) return -1;
     if (type <= ORM_TYPE_NONE || type > ORM_TYPE_REF) {
         py_error_format(state, ORM_ECONFIG, "%s: a field without a type", Py_TYPE(object)->tp_name);

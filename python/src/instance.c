@@ -321,12 +321,14 @@ static int refuse_keyword(py_model *model, PyObject *name)
     PyObject *near = names ? PyObject_CallFunction(nearest, "OOi", name, names, 1) : NULL;
     Py_XDECREF(names);
     if (!near) return -1;
-    PyObject *sentence = PyList_GET_SIZE(near) > 0
-                             ? PyUnicode_FromFormat(
-                                   "%R is an invalid keyword argument for %U(). Did you mean %R?",
+    PyObject *sentence =
+        model->registry_style
+            ? PyUnicode_FromFormat("Invalid keyword %U for class %U", name, py_model_name(model))
+        : PyList_GET_SIZE(near) > 0
+            ? PyUnicode_FromFormat("%R is an invalid keyword argument for %U(). Did you mean %R?",
                                    name, py_model_name(model), PyList_GET_ITEM(near, 0))
-                             : PyUnicode_FromFormat("%R is an invalid keyword argument for %U().",
-                                                    name, py_model_name(model));
+            : PyUnicode_FromFormat("%R is an invalid keyword argument for %U().", name,
+                                   py_model_name(model));
     Py_DECREF(near);
     return py_error_argument(model->state, name, PyUnicode_FromString("Invalid property name."),
                              sentence);

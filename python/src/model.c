@@ -402,8 +402,8 @@ static int model_type_setattro(PyObject *self, PyObject *name, PyObject *value)
         return -1;
     }
     if (PyType_Type.tp_setattro(self, name, value) < 0) return -1;
-    bool is_database =
-        PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "__database__") == 0;
+    bool is_database = PyUnicode_Check(name) &&
+                       PyUnicode_CompareWithASCIIString(name, "__database__") == 0;
     return is_database ? forget_database(self) : 0;
 }
 

@@ -51,7 +51,7 @@ static bool is_generated(const py_model *model, Py_ssize_t field)
 static int fill_field(py_instance *self, py_model *model, Py_ssize_t i, PyObject **messages)
 {
     py_field *field = &model->fields[i];
-    if (is_generated(model, i)) {
+    if (is_generated(model, i) || (field->read_only && !field->has_default && !field->nullable)) {
         Py_CLEAR(self->values[i]); /* None: the database's choice */
         return 0;
     }
@@ -108,6 +108,7 @@ static int put_values(py_instance *self, py_model *model, PyObject *const *value
     for (size_t i = 0; fields && i < n; i++) fields[i] = paths[i].field;
     if (owned) PyMem_Free((void *)paths);
     for (size_t i = 0; fields && i < n && !PyErr_Occurred(); i++) {
+        if (model->fields[fields[i]].read_only) continue;
         PyObject *valid = py_write_validate(model, &model->fields[fields[i]], values[i], messages);
         if (valid) py_instance_put(self, model, fields[i], valid);
     }

@@ -618,3 +618,71 @@ def test_an_operation_runs_at_once_only_once(registry, club):
         _core.run_now(operation)
     with pytest.raises(TypeError, match="not 1"):
         _core.run_now(1)
+
+
+# ---- read_only ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sealed(registry):
+    models = registry
+
+    class Letter(orm.Model):
+        registry = models
+        fields = {
+            "id": orm.Integer(primary_key=True),
+            "text": orm.String(max_length=20),
+            "seal": orm.String(max_length=20, read_only=True, default="red"),
+            "stamp": orm.Integer(read_only=True, allow_null=True),
+        }
+
+    return SimpleNamespace(Letter=Letter)
+
+
+async def test_create_and_update_take_no_value_for_a_read_only_field(sealed):
+    Letter = sealed.Letter
+    letter = await Letter.objects.create(text="a", seal="blue", stamp=3)
+    assert (letter.seal, letter.stamp) == ("red", None)
+    await letter.update(text="b", seal="blue")
+    await letter.update(stamp=4)
+    assert await Letter.objects.update(text="c", stamp=5) == 1
+    assert await Letter.objects.update(stamp=6) == 0
+    (row,) = await Letter.objects.bulk_create([{"text": "d", "seal": "green"}])
+    assert row.seal == "red"
+    found, created = await Letter.objects.get_or_create({"seal": "green"}, text="e")
+    assert created and found.seal == "red"
+    assert [(one.seal, one.stamp) for one in await Letter.objects.all()] == [("red", None)] * 3
+    with pytest.raises(orm.ValidationError):
+        await Letter.objects.create(text="a", sael="blue")
+
+
+async def test_a_read_only_field_may_still_be_saved_and_read(sealed):
+    Letter = sealed.Letter
+    letter = await Letter.objects.create(text="a")
+    letter.stamp = 7
+    await letter.save()
+    assert (await Letter.objects.get(stamp=7)).pk == letter.pk
+
+
+async def test_a_read_only_field_need_not_be_given(registry):
+    models = registry
+
+    class Ticket(orm.Model):
+        registry = models
+        fields = {
+            "id": orm.Integer(primary_key=True),
+            "text": orm.String(max_length=20),
+            "number": orm.Integer(read_only=True),
+        }
+
+    operation = Ticket.objects.create(text="a")  # the database is to make the number
+    operation.close()
+    assert "number" not in getattr(Ticket.objects.schema, "required", [])
+    with pytest.raises(orm.ValidationError) as caught:
+        Ticket.objects.create(number=3)
+    assert dict(caught.value) == {"text": "This field is required."}
+
+
+def test_an_unknown_keyword_in_the_words_of_the_registry_era(club):
+    with pytest.raises(ValueError, match=r"^Invalid keyword colour for class Team$"):
+        club.Team(colour="red")

@@ -1,5 +1,6 @@
 """typesystem where it is installed: fields, schemas, errors; and ours where it is not."""
 
+import copy
 import datetime
 import pickle
 import subprocess
@@ -49,7 +50,7 @@ VALID = {"name": "shirt", "rating": 3}
         ("in_stock", "Boolean"),
         ("made", "DateTime"),
         ("price", "Decimal"),
-        ("mail", "String"),
+        ("mail", "Email" if hasattr(typesystem, "Email") else "String"),
         ("data", "Any"),
         ("uid", "UUID"),
     ],
@@ -277,3 +278,66 @@ def test_import_orm_does_not_import_typesystem():
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "Must have no more than 2 characters."
+
+
+# ---- fields are typesystem's too: in encode/orm 0.1 they were
+
+
+def test_fields_are_instances_of_typesystems_classes():
+    for name, kind in [
+        ("id", "Integer"),
+        ("name", "String"),
+        ("text", "Text"),
+        ("in_stock", "Boolean"),
+        ("made", "DateTime"),
+        ("price", "Decimal"),
+        ("mail", "String"),
+        ("data", "Any"),
+        ("uid", "UUID"),
+    ]:
+        field = Product.fields[name]
+        assert isinstance(field, typesystem.Field)
+        assert isinstance(field, getattr(typesystem, kind)), name
+        assert isinstance(field, orm.fields.ModelField)
+        assert field.__class__.__name__ == type(field).__name__
+    assert isinstance(Product.fields["mail"], (orm.Email, orm.String))
+    assert not isinstance(Product.fields["name"], (typesystem.Integer, orm.Integer, int))
+    assert isinstance(orm.ForeignKey(Product), typesystem.Field)
+
+
+def test_fields_are_copied_and_pickled_beside_typesystem():
+    for field in (orm.String(max_length=5, default="x"), orm.Integer(minimum=3), orm.JSON()):
+        for again in (copy.copy(field), copy.deepcopy(field), pickle.loads(pickle.dumps(field))):
+            assert type(again) is type(field)
+            assert vars(again) == vars(field)
+
+
+def test_a_field_does_not_import_typesystem():
+    code = (
+        "import sys, orm\n"
+        "assert not isinstance(orm.Integer(), orm.String)\n"
+        "assert orm.Integer().__class__ is orm.Integer\n"
+        "assert 'typesystem' not in sys.modules\n"
+        "import typesystem\n"
+        "assert isinstance(orm.Integer(), typesystem.Integer)\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_a_validators_default_is_the_fields():
+    data = {"a": []}
+    field = orm.JSON(default=data)
+    assert orm.String(max_length=5, default="x").validator.default == "x"
+    assert orm.Text(allow_null=True).validator.default is None
+    assert field.validator.default == data
+    field.validator.default["a"].append(1)
+    assert field.get_default_value() == {"a": []}
+
+
+def test_a_read_only_field_has_a_read_only_validator():
+    field = orm.Integer(read_only=True)
+    assert field.read_only is True
+    assert orm.Integer().read_only is False
+    if hasattr(typesystem.Field(), "read_only"):
+        assert field.validator.read_only is True
+        assert orm.Integer().validator.read_only is False

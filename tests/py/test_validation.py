@@ -150,8 +150,8 @@ REFUSED = [  # field, value, message
     (number(), [1], "Must be a number."),
     (number(), 1.5, "Must be an integer."),
     (number(), "1.5", "Must be an integer."),
-    (number(), math.inf, "Must be finite."),
-    (number(), math.nan, "Must be finite."),
+    (number(), math.inf, "Must be an integer."),
+    (number(), math.nan, "Must be an integer."),
     (number(minimum=1), 0, "Must be greater than or equal to 1."),
     (number(exclusive_minimum=1), 1, "Must be greater than 1."),
     (number(maximum=1), 2, "Must be less than or equal to 1."),
@@ -169,6 +169,7 @@ REFUSED = [  # field, value, message
     (orm.Boolean(), None, "May not be null."),
     (orm.Boolean(), "yes", "Must be a boolean."),
     (orm.Boolean(), 2, "Must be a boolean."),
+    (orm.Boolean(), 0.5, "Must be a boolean."),
     (orm.Boolean(), [], "Must be a boolean."),
     (orm.Date(), "2020-13-01", "Must be a real date."),
     (orm.Date(), "2020-02-30", "Must be a real date."),
@@ -181,7 +182,12 @@ REFUSED = [  # field, value, message
     (orm.Email(max_length=20), "x", "Must be a valid email format."),
     (orm.URL(max_length=20), "x", "Must be a real URL."),
     (orm.IPAddress(), "x", "Must be a valid IP format."),
-    (orm.IPAddress(), "10.0.0.256", "Must be a valid IP format."),
+    (orm.IPAddress(), "10.0.0.256", "Must be a real IP."),
+    (orm.IPAddress(), "1.2.3.4x", "Must be a real IP."),
+    (orm.IPAddress(), "256.0.0.1", "Must be a valid IP format."),
+    (orm.IPAddress(), "01.2.3.4", "Must be a valid IP format."),
+    (orm.IPAddress(), "1.2.3", "Must be a valid IP format."),
+    (orm.IPAddress(), "1.2.3.\ud800", "Must be a valid IP format."),
 ]
 
 REFUSED_ANYHOW = [  # field, value; the words are ours
