@@ -181,9 +181,11 @@ static void seats_fill(together *self, orm_op *first)
 static orm_op *seats_clear(together *self, orm_op *op)
 {
     orm_op *first = self->seats[0];
+    uint64_t until = orm_now_ns() + op->root->acquire_timeout_ns;
     for (uint32_t i = self->n; i-- > 0;) {
         orm_op *member = self->seats[i];
         member->seat = NULL;
+        member->acquire_ns = until;
         if (i > 0) orm_queue_push_front(&op->root->read_queue, member);
     }
     self->n = 0;

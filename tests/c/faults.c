@@ -3,6 +3,9 @@
  * A test is repeated in a child process of its own, because one that fails half-way leaves behind
  * what it had made.  The children come from a process that was forked before the first test ran:
  * it has no thread, no connection and none of the memory that tests leave in caches.
+ *
+ * How many allocations there are is counted in a run in which none fails.  Where the time does not
+ * suffice for all of them, those that fail in turn lie as far apart as it takes.
  */
 #include "harness.h"
 
@@ -23,9 +26,9 @@
 /* No repetition may hold up those who wait for the suite.  All times are generous: what is slow
  * because the machine is busy is repeated less often, and is no finding. */
 enum {
-    PATIENCE = 10, /* seconds: a repetition that takes longer hangs, and the program's end there */
+    PATIENCE = 60, /* seconds: a repetition that takes longer hangs, and the program's end there */
     BUDGET_MS = 5000, /* of a program, shared by its tests and modes; at twice this it ends */
-    SHARE_MS = 300,   /* of one test and mode at most */
+    SHARE_MS = 300,   /* of one test and mode at most, unless a budget was given */
     SHOWN_MAX = 5     /* findings per test and mode; then the next test */
 };
 
@@ -43,8 +46,10 @@ typedef struct group {
     CMFixtureFunction setup, teardown;
     int log;           /* what the child prints */
     uint64_t began_ns; /* the first repetition */
-    bool is_over;      /* one hung, or the time is up */
+    uint64_t budget_ms, share_ms;
+    bool is_over; /* one hung, or the time is up */
     size_t n_runs, n_findings;
+    size_t *n_allocations; /* of the last repetition, which is another process */
 } group;
 
 /* ---- what the child knows about itself ---- */
@@ -53,6 +58,7 @@ static const group *the_group;
 static const struct CMUnitTest *the_test;
 static int the_mode;
 static size_t the_n, bytes_at_start, blocks_at_start;
+static uint64_t armed_ns;
 static bool is_repeating, passed, was_skipped;
 static atomic_bool lack_was_reported;
 static orm_status last_status; /* of the check that fails; 0: it checks something else */
@@ -60,6 +66,11 @@ static orm_status last_status; /* of the check that fails; 0: it checks somethin
 bool orm_test_is_repeating(void)
 {
     return is_repeating;
+}
+
+bool orm_test_lacks_memory(void)
+{
+    return is_repeating && orm_test_n_failed();
 }
 
 void orm_test_note_status(orm_status status)
@@ -85,6 +96,13 @@ void orm_test_skip(const char *file, int line)
 {
     was_skipped = true;
     _skip(file, line);
+}
+
+static bool is_only_when_asked;
+
+void orm_test_repeat_when_asked(void)
+{
+    is_only_when_asked = true;
 }
 
 void orm_test_not_repeated(const char *why)
@@ -178,11 +196,23 @@ static _Noreturn void end_child(enum verdict verdict)
     _exit(verdict);
 }
 
+/* What the library's allocator does not see: there only where a sanitizer looks for it. */
+__attribute__((weak)) int __lsan_do_recoverable_leak_check(void);
+
+static bool leaked(void)
+{
+    return __lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check() != 0;
+}
+
 static _Noreturn void judge_failed(void)
 {
     size_t failed = orm_test_n_failed();
     orm_test_fail_allocations(ORM_TEST_FAIL_NONE, 0);
     if (was_skipped) end_child(V_SKIPPED);
+    if (orm_now_ns() - armed_ns > ORM_TEST_SOON_NS) {
+        printf("failed only after it had waited in vain\n");
+        end_child(V_FINDING);
+    }
     if (failed && (last_status ? last_status == ORM_ENOMEM : atomic_load(&lack_was_reported)))
         end_child(V_WHOLE);
     if (!failed)
@@ -197,7 +227,12 @@ static _Noreturn void judge_failed(void)
 static _Noreturn void judge_passed(void)
 {
     size_t failed = orm_test_n_failed();
+    *the_group->n_allocations = orm_test_n_tried();
     orm_test_fail_allocations(ORM_TEST_FAIL_NONE, 0);
+    if (leaked()) {
+        printf("memory of others leaked\n");
+        end_child(V_FINDING);
+    }
     if (orm_test_bytes() == bytes_at_start && orm_test_blocks() == blocks_at_start)
         end_child(failed ? V_WHOLE : V_OUT);
     printf("%zu bytes in %zu blocks before, %zu in %zu after\n", bytes_at_start, blocks_at_start,
@@ -208,6 +243,7 @@ static _Noreturn void judge_passed(void)
 static void run_armed(void **state)
 {
     signals_restore();
+    armed_ns = orm_now_ns();
     orm_test_fail_allocations(the_mode, the_n);
     the_test->test_func(state);
     passed = true;
@@ -307,37 +343,51 @@ static uint64_t ms_since(uint64_t ns)
     return (orm_now_ns() - ns) / 1000000u;
 }
 
-/* One by one in the first half of the test's share of the time; then n grows by a quarter, and
- * when the share is used up it doubles. */
-static void repeat_with(group *g, const struct CMUnitTest *test, int mode, uint64_t share_ms)
+/* Every `step`-th allocation in its turn; when the share of the time is used up nevertheless, the
+ * step doubles each time. */
+static void repeat_with(group *g, const struct CMUnitTest *test, int mode, size_t step,
+                        uint64_t share_ms)
 {
     size_t n_shown = 0;
     uint64_t began = orm_now_ns();
-    for (size_t n = 1; !g->is_over;) {
+    for (size_t n = 1; !g->is_over; n += step) {
         enum verdict verdict = repeat(g, test, mode, n);
         if (verdict == V_OUT || verdict == V_SKIPPED) return;
         if (verdict == V_FINDING && ++n_shown == SHOWN_MAX) return;
-        uint64_t ms = ms_since(began);
-        n += ms < share_ms / 2 ? 1 : ms < share_ms ? n / 4 + 1 : n;
-        if (share_ms != UINT64_MAX && ms_since(g->began_ns) > 2 * BUDGET_MS) g->is_over = true;
+        if (ms_since(began) > share_ms) step *= 2;
+        if (g->budget_ms && ms_since(g->began_ns) > 2 * g->budget_ms) g->is_over = true;
     }
 }
 
-/* What the tests before did not need is shared by those that are left. */
-static uint64_t next_share(const group *g, size_t n_left)
+/* What the tests before did not need is shared by those that are left; one that takes long is
+ * repeated some times nevertheless. */
+static uint64_t next_share(const group *g, size_t n_left, uint64_t run_ms)
 {
-    uint64_t used = ms_since(g->began_ns), left = used < BUDGET_MS ? BUDGET_MS - used : 0;
-    return left / n_left < SHARE_MS ? left / n_left : SHARE_MS;
+    if (!g->budget_ms) return UINT64_MAX;
+    uint64_t used = ms_since(g->began_ns), left = used < g->budget_ms ? g->budget_ms - used : 0;
+    uint64_t most = 10 * run_ms > g->share_ms ? 10 * run_ms : g->share_ms;
+    return left / n_left < most ? left / n_left : most;
 }
 
-static void repeat_each(group *g, bool all)
+/* A run in which nothing fails says how many allocations there are, and how long one takes. */
+static void repeat_test(group *g, const struct CMUnitTest *test, size_t n_left)
+{
+    uint64_t began = orm_now_ns();
+    if (repeat(g, test, ORM_TEST_FAIL_ONE, SIZE_MAX) != V_OUT) return;
+    uint64_t us = (orm_now_ns() - began) / 1000u, n_allocations = *g->n_allocations;
+    for (int mode = ORM_TEST_FAIL_ONE; mode <= ORM_TEST_FAIL_ALL_FROM; mode++) {
+        uint64_t ms = us / 1000u + 1;
+        uint64_t share_ms = next_share(g, 2 * n_left - (mode == ORM_TEST_FAIL_ALL_FROM), ms);
+        uint64_t runs = share_ms / ms + 1;
+        repeat_with(g, test, mode, (size_t)(n_allocations / runs + 1), share_ms);
+    }
+}
+
+static void repeat_each(group *g)
 {
     size_t i = 0;
     g->began_ns = orm_now_ns();
-    for (; i < g->n_tests && !g->is_over; i++)
-        for (int mode = ORM_TEST_FAIL_ONE; mode <= ORM_TEST_FAIL_ALL_FROM; mode++)
-            repeat_with(g, &g->tests[i], mode,
-                        all ? UINT64_MAX : next_share(g, 2 * (g->n_tests - i)));
+    for (; i < g->n_tests && !g->is_over; i++) repeat_test(g, &g->tests[i], g->n_tests - i);
     if (g->is_over)
         printf("[==========] ended in %s; %zu test(s) are not repeated.\n", g->tests[i - 1].name,
                g->n_tests - i);
@@ -349,15 +399,23 @@ static int repeat_all(group *g, const char *how)
     is_durable = false;
     orm_test_own_folders();
     g->log = memfd_create("output", 0);
-    if (g->log < 0) return 1;
-    char name[200];
+    g->n_allocations = mmap(NULL, sizeof *g->n_allocations, PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (g->log < 0 || g->n_allocations == MAP_FAILED) return 1;
+    char name[200], unit;
     int mode = 0;
     size_t n = 0;
     if (sscanf(how, "%d %zu %199[^\n]", &mode, &n, name) == 3) {
         for (size_t i = 0; i < g->n_tests; i++)
             if (strcmp(g->tests[i].name, name) == 0) (void)repeat(g, &g->tests[i], mode, n);
     } else {
-        repeat_each(g, strcmp(how, "all") == 0);
+        g->budget_ms = strcmp(how, "all") == 0 ? 0 : BUDGET_MS;
+        g->share_ms = SHARE_MS;
+        if (sscanf(how, "%zu%c", &n, &unit) == 2 && unit == 's') {
+            g->budget_ms = n * 1000u;
+            g->share_ms = UINT64_MAX;
+        }
+        repeat_each(g);
     }
     printf("[==========] %zu test(s) repeated %zu times with failing allocations, %zu wrong.\n",
            g->n_tests, g->n_runs, g->n_findings);
@@ -370,6 +428,7 @@ int orm_test_run(const char *name, const struct CMUnitTest *tests, size_t n_test
                  CMFixtureFunction setup, CMFixtureFunction teardown)
 {
     const char *how = getenv("ORM_TEST_FAULTS");
+    if (!how && is_only_when_asked) how = "off";
     group g = {.tests = tests, .n_tests = n_tests, .setup = setup, .teardown = teardown};
     int go[2] = {-1, -1};
     pid_t repeater = -1;

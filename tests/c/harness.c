@@ -91,6 +91,11 @@ void orm_test_fail_allocations(int how, size_t n)
     atomic_store(&mode, how);
 }
 
+size_t orm_test_n_tried(void)
+{
+    return orm_test_allocations() - atomic_load(&countdown_base);
+}
+
 size_t orm_test_n_failed(void)
 {
     return atomic_load(&n_failed);

@@ -26,9 +26,9 @@
  *   - by a failed assertion after the allocation failed and somebody said so: the status that
  *     ORM_TEST_OK found is ORM_ENOMEM, or the library reported ORM_ENOMEM, or returned NULL.
  * A signal, a sanitizer's report, another class of error, a leak and a hang are failures, named
- * with the test and the allocation.  ORM_TEST_FAULTS in the environment: "off"; "all" (no stride
- * in tests that allocate much, however long it takes); or one repetition, "1 17 test_copy" (2: all
- * later ones).
+ * with the test and the allocation.  ORM_TEST_FAULTS in the environment: "off"; "20s" (so long for
+ * the program; unset or empty: 5 s; what that does not suffice for is done with a stride); "all"
+ * (every one, however long it takes); or one repetition, "1 17 test_copy" (2: all later ones).
  *
  * Linking the harness replaces the library's allocator before main() by one that counts; it is
  * thread-safe.  Memory that the library took from elsewhere (SQLite's own) is not counted.
@@ -81,7 +81,18 @@ void orm_test_skip(const char *file, int line);
 #define assert_non_null(p) _assert_true(orm_test_note_pointer(p), #p, __FILE__, __LINE__)
 #define skip() orm_test_skip(__FILE__, __LINE__)
 
-/* First in a test whose repetition could say nothing: why. */
+/* Whether this is a repetition: its allocations fail already. */
+bool orm_test_is_repeating(void);
+/* Before the group runs, in a program that talks to a server: it is repeated only where
+ * ORM_TEST_FAULTS says how. */
+void orm_test_repeat_when_asked(void);
+
+/* In a repetition, once an allocation has failed: what is done only where there is memory for it
+ * (hints in messages, notes for an observer, reads that share a statement) is not to be expected.
+ * Asked after the call that it is about. */
+bool orm_test_lacks_memory(void);
+
+/* First in a test whose repetition could say nothing, because it is about repetition: why. */
 #define ORM_TEST_NOT_REPEATED(why) orm_test_not_repeated(why)
 void orm_test_not_repeated(const char *why);
 

@@ -14,9 +14,8 @@ enum {
 void orm_test_fail_allocations(int mode, size_t n);
 /* How many have failed since. */
 size_t orm_test_n_failed(void);
-
-/* Whether this is a repetition: its allocations fail already. */
-bool orm_test_is_repeating(void);
+/* How many were asked for since. */
+size_t orm_test_n_tried(void);
 
 /* From now on folders are made below one of this process's own, also those of its children;
  * removing it removes what children left that died. */

@@ -293,29 +293,31 @@ static void test_memory_outlives_engines(void **state)
     orm_close(db);
 }
 
-static void check_refused(const char *url, const char *part)
+/* `hint` is what a message does without when there is no memory for it. */
+static void check_refused(const char *url, const char *part, const char *hint)
 {
     orm_error err = {0};
     orm_db *db = NULL;
     assert_int_equal(orm_open(url, NULL, &db, &err), ORM_ECONFIG);
     assert_null(db);
     if (!strstr(err.message, part)) fail_msg("'%s' lacks '%s'", err.message, part);
+    if (!strstr(err.message, hint) && !orm_test_lacks_memory())
+        fail_msg("'%s' lacks '%s'", err.message, hint);
 }
 
 static void test_urls(void **state)
 {
-    ORM_TEST_NOT_REPEATED("without memory a message does without its hints");
     (void)state;
     orm_error err;
     orm_db *db;
-    check_refused("sqlite:///a.db?query_timout=3", "'query_timeout'");
-    check_refused("sqlite:///a.db?jurnal_mode=wal", "'journal_mode'");
-    check_refused("sqlite:///a.db?query_timeout=0", "seconds above 0");
-    check_refused("sqlite:///a.db?busy_timeout=x", "milliseconds");
-    check_refused("sqlite:///a.db?shared_reads=maybe", "on or off");
-    check_refused("sqlite:///a.db?statement_cache_size=0", "from 1");
-    check_refused("sqlite:///a.db?mode=rx", "ro or rw");
-    check_refused("oracle://u:s3cret@h/d", "oracle");
+    check_refused("sqlite:///a.db?query_timout=3", "'query_timout'", "'query_timeout'");
+    check_refused("sqlite:///a.db?jurnal_mode=wal", "'jurnal_mode'", "'journal_mode'");
+    check_refused("sqlite:///a.db?query_timeout=0", "seconds above 0", "");
+    check_refused("sqlite:///a.db?busy_timeout=x", "milliseconds", "");
+    check_refused("sqlite:///a.db?shared_reads=maybe", "on or off", "");
+    check_refused("sqlite:///a.db?statement_cache_size=0", "from 1", "");
+    check_refused("sqlite:///a.db?mode=rx", "ro or rw", "");
+    check_refused("oracle://u:s3cret@h/d", "oracle", "");
     ORM_TEST_OK(orm_open("sqlite:///a.db?query_timeout=1.5&acquire_timeout=2&busy_timeout=250&"
                          "statement_cache_size=3&shared_reads=off&inline=off&mode=ro&"
                          "journal_mode=wal&synchronous=normal&foreign_keys=off",
@@ -362,23 +364,22 @@ static void on_rows(const orm_event *event, void *user)
 
 static void test_observer_counts_rows(void **state)
 {
-    ORM_TEST_NOT_REPEATED("an observer is not told what there was no memory to note");
     world *w = *state;
     int64_t rows = -1;
     add_album(w->db, "a");
     add_album(w->db, "b");
     orm_engine_set_observer(w->db, on_rows, &rows);
     RUN(orm_all(w->db, albums(w), NULL));
-    assert_int_equal(rows, 2);
+    if (rows != -1 || !orm_test_lacks_memory()) assert_int_equal(rows, 2);
+    rows = -1;
     RUN(orm_update(w->db, orm_query_where(albums(w), "id", orm_int(1)), (uint16_t[]){1}, 1,
                    (orm_value[]){orm_text("c")}));
-    assert_int_equal(rows, 1);
+    if (rows != -1 || !orm_test_lacks_memory()) assert_int_equal(rows, 1);
     orm_engine_set_observer(w->db, NULL, NULL);
 }
 
 static void test_observer_sees_every_statement(void **state)
 {
-    ORM_TEST_NOT_REPEATED("an observer is not told what there was no memory to note");
     world *w = *state;
     char log[16][64] = {{0}};
     orm_engine_set_observer(w->db, on_event, log);
@@ -395,10 +396,17 @@ static void test_observer_sees_every_statement(void **state)
     const char *wanted[] = {"BEGIN IMMEDIATE 0", "INSERT INTO",         "SAVEPOINT orm_1 0",
                             "INSERT INTO",       "ROLLBACK TO orm_1 0", "RELEASE SAVEPOINT orm_1 0",
                             "COMMIT 0"};
-    for (size_t i = 0; i < ORM_COUNT(wanted); i++)
-        assert_memory_equal(log[i], wanted[i], strlen(wanted[i]));
-    assert_int_equal(log[3][strlen(log[3]) - 1], '1');
-    assert_int_equal(log[7][0], 0);
+    /* what there was no memory to note is left out; the rest keeps its order */
+    size_t k = 0;
+    for (size_t i = 0; i < ORM_COUNT(wanted); i++) {
+        bool is_there = strncmp(log[k], wanted[i], strlen(wanted[i])) == 0;
+        if (is_there && i == 3) assert_int_equal(log[k][strlen(log[k]) - 1], '1');
+        if (is_there)
+            k++;
+        else if (!orm_test_lacks_memory())
+            fail_msg("'%s' where '%s' was expected", log[k], wanted[i]);
+    }
+    assert_int_equal(log[k][0], 0);
 }
 
 static orm_status whole_life(void *arg)

@@ -66,7 +66,6 @@ static orm_op *get_album(const world *w)
 
 static void test_a_broken_connection_is_replaced(void **state)
 {
-    ORM_TEST_NOT_REPEATED("a connection that had no memory is replaced too");
     world *w = *state;
     orm_mock_answer lost = {.sql = "SELECT*",
                             .times = 1,
@@ -80,10 +79,11 @@ static void test_a_broken_connection_is_replaced(void **state)
     RUN_FAILS(get_album(w), ORM_ECONNLOST);
     RUN(get_album(w));
     RUN(get_album(w));
-    assert_int_equal(logged("open"), 2);
+    int opened = logged("open");
+    if (opened < 2 || !orm_test_lacks_memory()) assert_int_equal(opened, 2); /* else replaced too */
     // a worker closes the broken one, when it gets to it
-    for (int i = 0; i < 10000 && logged("close") == 0; i++) usleep(1000);
-    assert_int_equal(logged("close"), 1);
+    for (int i = 0; i < 10000 && logged("close") < opened - 1; i++) usleep(1000);
+    assert_int_equal(logged("close"), opened - 1);
 }
 
 static void test_going_on_between_rows(void **state)
@@ -173,7 +173,6 @@ static void test_a_group_whose_commit_fails(void **state)
 
 static void test_a_group_beyond_its_deadline_is_unknown(void **state)
 {
-    ORM_TEST_NOT_REPEATED("without memory for a group each waits by itself to be released");
     world *w = *state;
     told t = {0};
     Album rows[3];
@@ -190,7 +189,10 @@ static void test_a_group_beyond_its_deadline_is_unknown(void **state)
     }
     assert_int_equal(world_stats(w).operations, 3); /* the lane still has them */
     for (int i = 0; i < 3; i++) orm_mock_release();
-    for (int i = 0; world_stats(w).operations && i < 2000; i++) orm_wait(w->db, 10);
+    for (int i = 0; world_stats(w).operations && i < 2000; i++) {
+        orm_wait(w->db, 10);
+        if (orm_test_lacks_memory()) orm_mock_release(); /* the group died: each runs alone again */
+    }
     assert_int_equal(world_stats(w).operations, 0);
 }
 

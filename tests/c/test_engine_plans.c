@@ -115,6 +115,7 @@ static void test_many_texts_stay_bounded(void **state)
     orm_buf_adds(&large, "SELECT '");
     for (int i = 0; i < 4000; i++) orm_buf_adds(&large, "longtext");
     orm_buf_adds(&large, "'");
+    ORM_TEST_OK(orm_buf_status(&large, &err), &err);
     for (int i = 0; i < 2; i++) RUN(orm_raw(small.db, large.ptr, large.len, NULL, 0, NULL, NULL));
     assert_int_equal(world_stats(&small).plans, 8);
     orm_buf_dispose(&large);

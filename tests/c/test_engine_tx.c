@@ -191,7 +191,8 @@ static void test_long_queues_take_several_turns(void **state)
         MANY = 3000
     };
     ends done = {0};
-    int calls = 0, most = 0;
+    int calls = 0;
+    uint64_t most = 0; /* statements; callbacks that wait are quick, many of them fit into a turn */
     orm_engine *tx = world_begin(w->db, 0, false);
     RUN(orm_count(tx, albums(w)));
     for (int i = 0; i < MANY; i++) {
@@ -203,11 +204,12 @@ static void test_long_queues_take_several_turns(void **state)
         if (i == 0) orm_then(slow_op(tx, 0), on_one, &done); /* the others queue behind it */
     }
     for (; done.all < MANY + 1 && calls < 100000; calls++) {
-        int before = done.all;
+        uint64_t before = world_stats(w).statements;
         struct pollfd fd = {.fd = orm_fd(w->db), .events = POLLIN};
         poll(&fd, 1, 1000);
         orm_process(w->db, 200); /* microseconds */
-        if (done.all - before > most) most = done.all - before;
+        uint64_t n = world_stats(w).statements - before;
+        if (n > most) most = n;
     }
     assert_int_equal(done.all, MANY + 1);
     assert_int_equal(done.failed, 0);

@@ -167,12 +167,15 @@ static void assert_message(const orm_schema *schema, const char *model, const ch
     orm_path p;
     orm_error err;
     assert_int_equal(resolve(schema, model, text, accept, &p, &err), ORM_EFIELD);
-    assert_string_equal(err.message, wanted);
+    /* without memory a message does without its hints */
+    if (orm_test_lacks_memory())
+        assert_memory_equal(err.message, wanted, strcspn(wanted, ";"));
+    else
+        assert_string_equal(err.message, wanted);
 }
 
 static void test_messages(void **state)
 {
-    ORM_TEST_NOT_REPEATED("without memory a message does without its hints");
     assert_message(*state, "Track", "titel", ORM_PATH_LOOKUP,
                    "Track has no field 'titel'; nearest: 'title'");
     assert_message(*state, "Seat", "pk", ORM_PATH_LOOKUP,

@@ -109,15 +109,21 @@ static int count_of(const given *to, orm_status status)
     return n;
 }
 
-/* The tests that count on it. */
-#define READS_ARE_SHARED() \
-    ORM_TEST_NOT_REPEATED("reads that there is no memory to share go alone, each by itself")
+/* Reads that there is no memory to share go alone, each by itself, and what a test says of those
+ * that share does not hold.  What still does: when the engine is closed each has been told. */
+static bool went_alone(world *w, const given *to, int count)
+{
+    if (!orm_test_lacks_memory()) return false;
+    orm_close_engine(w->db);
+    w->db = NULL;
+    assert_int_equal(to->count, count);
+    return true;
+}
 
 /* ---- the tests ---------------------------------------------------------------------------- */
 
 static void test_each_gets_its_own_row(void **state)
 {
-    READS_ARE_SHARED();
     world *w = *state;
     orm_mock_answer first = rows_answer(one_row, 1), shared = rows_answer(two_rows, 2);
     orm_mock_expect(&first);
@@ -126,6 +132,7 @@ static void test_each_gets_its_own_row(void **state)
     const int64_t keys[] = {1, 2, 2, 9, 3};
     for (size_t i = 0; i < ORM_COUNT(keys); i++) orm_then(get_op(w, keys[i]), give, &to);
     wait_given(w, &to, 5);
+    if (went_alone(w, &to, 5)) return;
     assert_int_equal(count_of(&to, ORM_OK), 4);
     assert_int_equal(count_of(&to, ORM_ENOMATCH), 1);
     assert_string_equal(name_of(&to, 1), "a");
@@ -184,7 +191,7 @@ static void test_no_read_passes_a_write(void **state)
 }
 
 /* Three reads, the last two of them in one statement that waits for the server. */
-static void start_waiting(world *w, orm_op *ops[3], given *to)
+static bool start_waiting(world *w, orm_op *ops[3], given *to)
 {
     orm_mock_answer first = rows_answer(one_row, 1), shared = rows_answer(two_rows, 2);
     shared.want_read = 1;
@@ -194,17 +201,19 @@ static void start_waiting(world *w, orm_op *ops[3], given *to)
         ops[i] = get_op(w, i + 1);
         orm_then(ops[i], give, to);
     }
-    for (int i = 0; i < 1000 && selects("[2,3]") == 0; i++) orm_wait(w->db, 10);
+    for (int i = 0; i < 1000 && selects("[2,3]") == 0 && !orm_test_lacks_memory(); i++)
+        orm_wait(w->db, 10);
+    if (went_alone(w, to, 3)) return false;
     assert_int_equal(selects("[2,3]"), 1);
+    return true;
 }
 
 static void test_one_that_is_cancelled_leaves_the_others(void **state)
 {
-    READS_ARE_SHARED();
     world *w = *state;
     orm_op *ops[3];
     given to = {0};
-    start_waiting(w, ops, &to);
+    if (!start_waiting(w, ops, &to)) return;
     int before = to.count;
     orm_cancel(ops[1]);
     wait_given(w, &to, before + 1);
@@ -217,11 +226,10 @@ static void test_one_that_is_cancelled_leaves_the_others(void **state)
 
 static void test_all_may_leave(void **state)
 {
-    READS_ARE_SHARED();
     world *w = *state;
     orm_op *ops[3];
     given to = {0};
-    start_waiting(w, ops, &to);
+    if (!start_waiting(w, ops, &to)) return;
     int before = to.count;
     orm_op_free(ops[1]);
     orm_op_free(ops[2]);
@@ -232,7 +240,6 @@ static void test_all_may_leave(void **state)
 
 static void test_a_deadline_concerns_its_own(void **state)
 {
-    READS_ARE_SHARED();
     world *w = *state;
     given to = {0};
     orm_mock_answer first = rows_answer(one_row, 1), shared = rows_answer(two_rows, 2);
@@ -244,7 +251,9 @@ static void test_a_deadline_concerns_its_own(void **state)
         if (i == 1) orm_op_set_deadline(op, 30);
         orm_then(op, give, &to);
     }
-    wait_given(w, &to, 2);
+    for (int i = 0; to.count < 2 && !orm_test_lacks_memory() && i < 1000; i++) orm_wait(w->db, 100);
+    if (went_alone(w, &to, 3)) return;
+    assert_int_equal(to.count, 2);
     assert_int_equal(count_of(&to, ORM_EQUERYTIMEOUT), 1);
     orm_mock_ready();
     wait_given(w, &to, 3);
@@ -253,7 +262,6 @@ static void test_a_deadline_concerns_its_own(void **state)
 
 static void test_an_error_is_everybodys(void **state)
 {
-    READS_ARE_SHARED();
     world *w = *state;
     orm_mock_answer first = rows_answer(one_row, 1);
     static const orm_mock_answer refused = {
@@ -263,17 +271,17 @@ static void test_an_error_is_everybodys(void **state)
     given to = {0};
     for (int i = 0; i < 3; i++) orm_then(get_op(w, i + 1), give, &to);
     wait_given(w, &to, 3);
+    if (went_alone(w, &to, 3)) return;
     assert_int_equal(count_of(&to, ORM_OK), 1);
     assert_int_equal(count_of(&to, ORM_ENOTABLE), 2);
 }
 
 static void test_closing_tells_everybody(void **state)
 {
-    READS_ARE_SHARED();
     world *w = *state;
     orm_op *ops[3];
     given to = {0};
-    start_waiting(w, ops, &to);
+    if (!start_waiting(w, ops, &to)) return;
     orm_close_engine(w->db);
     w->db = NULL;
     assert_int_equal(to.count, 3);

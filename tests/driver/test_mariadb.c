@@ -985,6 +985,7 @@ int main(void)
         return 1;
     }
     signal(SIGPIPE, SIG_DFL); /* a lost connection must not end a plain program */
+    orm_test_repeat_when_asked();
     int failed = conformance_run(&fixture);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_settings),

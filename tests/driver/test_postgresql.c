@@ -815,6 +815,7 @@ int main(void)
         printf("ORM_TEST_POSTGRESQL_URL: the server does not answer\n");
         return 1;
     }
+    orm_test_repeat_when_asked();
     int failed = conformance_run(&fixture);
     unprepared = true;
     failed += conformance_run(&fixture);

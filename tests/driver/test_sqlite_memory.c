@@ -111,7 +111,9 @@ static void remove_files(void)
  * what is compared is its memory before the sweep and after the last, undisturbed run. */
 static void sweep(bool memory)
 {
+    remove_files(); /* of a repetition that ended half-way */
     assert_int_equal(everything(memory), ORM_OK);
+    if (orm_test_is_repeating()) return; /* the library's own memory fails: one lack at a time */
     sqlite3_int64 used = sqlite3_memory_used();
     size_t blocks = orm_test_blocks();
     for (int all = 0; all <= 1; all++) {
