@@ -97,8 +97,9 @@ typedef struct orm_driver {
     uint32_t flags;
     const char *name;                 /* also the dialect's name */
 
-    /* MUST. Opens a connection with every session setting made and read back.  May block (the
-     * engine calls it on a worker).  *out only on success. */
+    /* MUST. Opens a connection with every session setting made and read back.  May block (servers: on
+     * a thread of its own, which is left there when connect_timeout_ms is over; it must end by
+     * itself some time).  *out only on success. */
     orm_status (*open)(const orm_conn_config *config, orm_conn **out, orm_error *err);
     /* MUST. Frees it, statements included.  May block.  NULL is accepted. */
     void (*close)(orm_conn *conn);

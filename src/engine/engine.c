@@ -64,7 +64,8 @@ static orm_status open_descriptors(orm_root *root, orm_error *err)
     root->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     root->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (root->epoll_fd >= 0 && add_to_epoll(root, root->event_fd) &&
-        add_to_epoll(root, root->timer_fd))
+        add_to_epoll(root, root->timer_fd) &&
+        (!root->connectors || add_to_epoll(root, orm_crew_fd(root->connectors))))
         return ORM_OK;
     return orm_fail(err, ORM_EOPERATIONAL, "cannot make the engine's descriptors (errno %d)",
                     errno);
@@ -115,6 +116,7 @@ orm_status orm_engine_new(orm_db *db, orm_engine **out, orm_error *err)
         return ORM_OK;
     }
     orm_plans_dispose(&root->plans);
+    if (root->connectors) orm_crew_close(root->connectors, 0);
     close_descriptors(root);
     orm_close(root->db);
     orm_dealloc(root->lanes);
@@ -208,6 +210,7 @@ static void collect(orm_root *root)
         /* A worker may have written between: its lanes are found without the descriptor. */
         __atomic_store_n(&root->pool.signalled, true, __ATOMIC_RELAXED);
     }
+    if (root->server) orm_connect_collect(root);
     orm_lane *lane = orm_pool_collect(&root->pool);
     while (lane) {
         orm_lane *next = lane->next;
@@ -319,10 +322,10 @@ void orm_engine_set_observer(orm_engine *engine, orm_observer_fn fn, void *user)
     engine->root->observer_user = user;
 }
 
-/* What is with a worker counts: it opens there if it is not open. */
+/* What is with a worker or being connected counts. */
 static bool has_connection(const orm_lane *lane)
 {
-    return lane && (lane->on_worker || lane->conn);
+    return lane && (lane->on_worker || lane->conn || lane->attempt);
 }
 
 void orm_engine_get_stats(const orm_engine *engine, orm_engine_stats *out)
@@ -339,6 +342,7 @@ void orm_engine_get_stats(const orm_engine *engine, orm_engine_stats *out)
     pthread_mutex_lock(&root->pool.mutex);
     out->threads = root->pool.n_running;
     pthread_mutex_unlock(&root->pool.mutex);
+    if (root->connectors) out->threads += orm_crew_threads(root->connectors);
 }
 
 /* ---- the end ---- */
@@ -413,6 +417,8 @@ static void close_root(orm_root *root)
     __atomic_store_n(&root->closed, true, __ATOMIC_RELAXED); /* workers look at it */
     root->processing++;
     stop_running(root);
+    uint64_t until = orm_now_ns() + ORM_CLOSE_NS;
+    orm_connect_stop(root);
     bool all = orm_pool_stop(&root->pool, root->server ? ORM_CLOSE_NS : 0);
     if (!all) pthread_mutex_lock(&root->pool.mutex);
     orm_lane *done = orm_pool_take_done(&root->pool);
@@ -428,6 +434,7 @@ static void close_root(orm_root *root)
     for (int i = 0; i < 1000 && root->ended.count; i++) (void)call_back(root, UINT64_MAX);
     root->processing--;
     free_lanes(root);
+    if (root->connectors) orm_crew_close(root->connectors, until);
     free_ops(root);
     orm_plans_dispose(&root->plans);
     close_descriptors(root);
@@ -441,7 +448,10 @@ void orm_close_engine(orm_engine *engine)
     orm_status status = orm_root_check(root, NULL);
     if (status == ORM_EFORKED) {
         /* The parent's sessions and locks are its own: everything else is left alone. */
-        if (!engine->is_tx) close_descriptors(root);
+        if (!engine->is_tx) {
+            close_descriptors(root);
+            if (root->connectors) (void)close(orm_crew_fd(root->connectors));
+        }
         return;
     }
     if (status < 0) return;

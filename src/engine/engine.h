@@ -7,6 +7,7 @@
  *   task      one statement on its way: plan, bound parameters, where its rows go
  *   lane      a connection with its prepared statements, and what it is doing
  *   pool      worker threads: each takes a lane, does the lane's work and gives it back
+ *   crew      detached threads for jobs that cannot be stopped: connecting, cancelling
  *
  * THREADS  Everything belongs to the engine's thread but a lane that was submitted to the pool:
  * until it is back, the worker alone touches the lane, the tasks of its operations, their
@@ -25,6 +26,8 @@ typedef struct orm_root orm_root;
 typedef struct orm_tx orm_tx;
 typedef struct orm_lane orm_lane;
 typedef struct orm_batch orm_batch;
+typedef struct orm_attempt orm_attempt;
+typedef struct orm_crew orm_crew;
 
 #define ORM_NS_PER_US 1000ull
 #define ORM_NS_PER_MS 1000000ull
@@ -33,6 +36,7 @@ typedef struct orm_batch orm_batch;
 enum {
     ORM_MAX_READERS = 5,              /* connections for reads: one inline, four more */
     ORM_MAX_WORKERS = 4,              /* of an embedded database; servers: one per connection */
+    ORM_CONNECTORS = 2,               /* threads that connect; attempts at a time */
     ORM_MAX_CONNECTIONS = 1000,       /* that a pool may be asked for */
     ORM_INLINE_PARAMS = 8,            /* bound in the operation itself, without allocating */
     ORM_SHARED_READS = 64,            /* reads of one shared read transaction */
@@ -47,7 +51,7 @@ enum {
 #define ORM_QUICK_ROW_NS (5 * ORM_NS_PER_US)  /* plus this for each row */
 #define ORM_GRACE_NS (100 * ORM_NS_PER_MS)    /* a worker has, beyond the deadline, to notice it */
 #define ORM_SETTLE_NS (2000 * ORM_NS_PER_MS)  /* a server has, to end what it was told to end */
-#define ORM_CLOSE_NS (400 * ORM_NS_PER_MS)    /* closing waits for the workers of a server */
+#define ORM_CLOSE_NS (400 * ORM_NS_PER_MS)    /* closing waits for the threads of a server */
 #define ORM_PATIENCE_NS (50 * ORM_NS_PER_MS)  /* before it is told again, doubled each time */
 #define ORM_NAP_NS (20 * ORM_NS_PER_MS)       /* a waiting worker looks at its budget's stop */
 #define ORM_IDLE_SECONDS 5                    /* then a worker thread ends */
@@ -154,10 +158,11 @@ struct orm_lane {
     orm_op *waiting;                  /* whose statement waits for the server */
     uint64_t since_ns;                /* when it was handed out, or came back */
     uint64_t expires_ns;              /* the connection is to be replaced; 0 = never */
+    orm_attempt *attempt;             /* that makes its connection: a reference; NULL = none */
     bool traced;                      /* the session may not be as it was opened */
 };
 orm_lane *orm_lane_new(orm_root *root);
-/* Opens the connection when there is none; may block. */
+/* Embedded databases: opens the connection when there is none; may block. */
 orm_status orm_lane_open(orm_lane *lane);
 void orm_lane_close(orm_lane *lane);  /* the connection; may block */
 void orm_lane_free(orm_lane *lane);   /* may block; NULL is accepted */
@@ -201,6 +206,41 @@ bool orm_socket_is_readable(const orm_lane *lane);
 /* Goes on with what waited for a server. */
 void orm_socket_poll(orm_root *root, uint64_t until_ns);
 
+/* ---- threads for what cannot be stopped (crew.c) ---- */
+typedef struct orm_job {              /* the first member of what it is a job of */
+    struct orm_job *next;
+    volatile int refs;                /* 1 to begin with: who asks */
+    bool left, done;                  /* left (atomic): nobody wants it any more */
+    void (*run)(struct orm_job *job); /* on a thread of the crew, once */
+    void (*free)(struct orm_job *job);/* on the thread that had the last reference */
+} orm_job;
+/* With `tells`, jobs that are done wait for orm_crew_collect and orm_crew_fd says so; else whoever
+ * asked waits for its own.  NULL: out of memory or descriptors. */
+orm_crew *orm_crew_new(uint32_t max_threads, uint32_t max_queued, bool tells);
+/* What was not begun never is; what was is waited for until then, and then left to its thread. */
+void orm_crew_close(orm_crew *crew, uint64_t until_ns);
+int orm_crew_fd(const orm_crew *crew);
+uint32_t orm_crew_threads(orm_crew *crew);
+/* Takes a reference; false: the queue is full, no thread can be had, or the crew is closed. */
+bool orm_crew_add(orm_crew *crew, orm_job *job);
+/* Whether it ended by then. */
+bool orm_crew_wait(orm_crew *crew, orm_job *job, uint64_t deadline_ns);
+/* Gives up the caller's reference: it need not be begun, and is never collected. */
+void orm_crew_leave(orm_crew *crew, orm_job *job);
+/* Jobs that are done, by next, each with the crew's reference; some may have been left. */
+orm_job *orm_crew_collect(orm_crew *crew);
+void orm_job_unref(orm_job *job);
+bool orm_job_is_left(const orm_job *job);
+
+/* ---- connecting (connect.c): engine's thread, servers only ---- */
+/* An attempt to connect, not before that time; orm_server_connected hears of it.  False: there is
+ * no memory or no thread. */
+bool orm_connect_begin(orm_lane *lane, uint64_t not_before_ns);
+void orm_connect_collect(orm_root *root);     /* attempts that have ended */
+/* Gives up those past their time; when the next will be, 0 = never. */
+uint64_t orm_connect_check(orm_root *root, uint64_t now);
+void orm_connect_stop(orm_root *root);        /* leaves all of them */
+
 /* ---- the pool of a server (server.c) ---- */
 orm_status orm_server_init(orm_root *root, orm_error *err);
 void orm_server_dispatch(orm_op *op);
@@ -214,12 +254,8 @@ void orm_server_stop(orm_op *op, orm_status status);
  * ends with `status`. */
 void orm_server_settle(orm_op *op, orm_lane *lane, orm_status status);
 orm_status orm_server_fail_acquire(orm_op *op, uint64_t now);
-/* It could not connect.  While no connection is there, and as many attempts in a row have failed
- * as there may be connections, those that wait would wait in vain: they get its error. */
-void orm_server_fail_waiting(const orm_lane *lane);
-/* On a worker: after failed attempts to connect, waits a while before the next. */
-void orm_server_hold_off(orm_lane *lane);
-void orm_server_note_open(orm_lane *lane);
+/* An attempt for this lane has ended: it has its connection, or `opened` and `error` say why not. */
+void orm_server_connected(orm_lane *lane);
 
 /* ---- what SQL of the caller leaves in a session (session.c) ---- */
 bool orm_sql_leaves_traces(const char *sql, size_t len);
@@ -406,7 +442,7 @@ void orm_dispatch(orm_op *op);               /* run.c: to a lane, inline or on a
 bool orm_may_inline(const orm_op *op);
 void orm_run_on(orm_op *op, orm_lane *lane); /* run.c: inline when it may, else submits */
 void orm_submit(orm_lane *lane);             /* worker.c: hands the lane to the pool */
-void orm_lane_work(orm_lane *lane);          /* run.c, on a worker: opens it, runs its operations */
+void orm_lane_work(orm_lane *lane);          /* run.c, on a worker: runs its operations */
 void orm_lane_back(orm_lane *lane);          /* run.c: engine's thread, after a worker */
 void orm_live_step(orm_op *op, uint64_t until_ns);  /* run.c: goes on with a live statement */
 void orm_live_end(orm_op *op);               /* run.c: abandons it, frees the lane */
@@ -493,6 +529,7 @@ orm_lane *orm_pool_collect(orm_pool *pool);  /* lanes that are back, in order */
 void orm_timer_watch(orm_op *op);            /* it is pending: its deadlines count */
 void orm_timer_forget(orm_op *op);
 void orm_timer_check(orm_root *root);        /* ends what is past its deadline */
+void orm_timer_at(orm_root *root, uint64_t when); /* look then, at the latest */
 
 /* ---- engine.c ---- */
 struct orm_root {
@@ -516,8 +553,10 @@ struct orm_root {
     bool server;                      /* lanes are a pool, statements wait on descriptors */
     orm_lane **lanes;                 /* of a server: n_lanes of them, room for max_lanes */
     uint32_t n_lanes, max_lanes, min_lanes;
-    uint32_t connect_failures;        /* in a row (atomic) */
-    uint64_t connect_after_ns;        /* not before (atomic) */
+    orm_crew *connectors;
+    uint32_t n_attempts;              /* lanes that are being connected */
+    uint32_t connect_failures;        /* in a row */
+    uint64_t connect_after_ns;        /* not before */
     uint64_t lifetime_ns, idle_ns;
     orm_queue read_queue, write_queue; /* wait for a lane; of a server the first alone */
     orm_queue live;                    /* ORM_OP_LIVE and ORM_OP_REPLAY */

@@ -42,14 +42,12 @@ orm_status orm_lane_open(orm_lane *lane)
     if (lane->conn) return ORM_OK;
     orm_conn_config config;
     orm_db_config(lane->root->db, &config);
-    if (lane->root->server) orm_server_hold_off(lane);
     lane->opened = lane->driver->open(&config, &lane->conn, &lane->error);
     if (lane->opened < 0) {
         lane->conn = NULL;
     } else if (lane->driver->write_counter) {
         lane->counter = lane->driver->write_counter(lane->conn);
     }
-    if (lane->root->server) orm_server_note_open(lane);
     return lane->opened;
 }
 

@@ -133,7 +133,7 @@ static void work(orm_lane *lane)
         orm_lane_renew(lane);
         return;
     }
-    if (orm_lane_open(lane) < 0) return;
+    if (!lane->root->server && orm_lane_open(lane) < 0) return;
     if (lane->work == ORM_WORK_MAINTAIN) {
         if (lane->driver->maintain) lane->driver->maintain(lane->conn);
         return;
@@ -187,11 +187,9 @@ void orm_lane_back(orm_lane *lane)
     if (lane->conn && lane->driver->traits) root->traits = lane->driver->traits(lane->conn);
     orm_lane_tell(lane);
     orm_op *ops = lane->ops;
-    bool failed = ops && lane->opened < 0;
     lane->ops = NULL;
     lane->work = ORM_WORK_OPS;
     free_lane(lane);
-    if (failed && root->server) orm_server_fail_waiting(lane);
     while (ops) {
         orm_op *op = ops;
         ops = op->lane_next;
@@ -231,6 +229,11 @@ static void stay_live(orm_op *op, orm_lane *lane)
     orm_root_want_turn(op->root);
 }
 
+static bool is_running(const orm_lane *lane)
+{
+    return lane->conn && lane->driver->state(lane->conn) == ORM_CONN_BUSY;
+}
+
 /* What became of a run on this thread. */
 static void after_inline(orm_op *op, orm_lane *lane, orm_status status)
 {
@@ -244,7 +247,7 @@ static void after_inline(orm_op *op, orm_lane *lane, orm_status status)
         stay_live(op, lane);
         return;
     }
-    if (root->server && status < 0 && lane->driver->state(lane->conn) == ORM_CONN_BUSY) {
+    if (root->server && status < 0 && is_running(lane)) {
         orm_server_settle(op, lane, status);
         return;
     }
@@ -295,7 +298,9 @@ void orm_run_on(orm_op *op, orm_lane *lane)
     op->acquire_ns = 0;
     op->root->stats.statements++;
     if (op->sink) op->mark = op->sink->vtable->mark(op->sink);
-    if (lane->conn && orm_may_inline(op))
+    /* A transaction of a server that has lost its connection: it says so, and needs none. */
+    bool gone = op->root->server && !lane->conn;
+    if (gone || (lane->conn && orm_may_inline(op)))
         run_inline(op, lane);
     else
         submit_op(op, lane);

@@ -1,15 +1,14 @@
 /* server.c - the connections to a server: a pool of lanes, and what goes on between statements.
  *
- * Connections are made when there is work and none is free, up to max_lanes, by a worker, which
- * also runs what they are made for.  From then on plain statements run on the engine's thread:
- * they are sent, wait on the lane's descriptor and go on when it is ready.  What waits for a
- * connection waits in order of arrival.
+ * Connections are made when there is work and none is free, up to max_lanes, by the connectors
+ * (connect.c), a few at a time.  What waits for a connection waits in order of arrival, and the
+ * first in the queue gets the first that is free.  Plain statements run on the engine's thread:
+ * they are sent, wait on the lane's descriptor and go on when it is ready.
  *
  * A connection is handed out only when nothing runs on it, no transaction is open and no cancel
  * is under way.  Whatever else it is in when it comes back, a worker settles or closes it first.
  */
 #include "engine.h"
-#include <time.h>
 
 enum {
     HOLD_OFF_MS = 25, /* after the second failed attempt to connect, doubled each time */
@@ -28,7 +27,8 @@ orm_status orm_server_init(orm_root *root, orm_error *err)
     root->idle_ns = options->max_idle_ms * ORM_NS_PER_MS;
     root->shared_reads = false;
     root->lanes = orm_alloc0(root->max_lanes * sizeof *root->lanes);
-    return root->lanes ? ORM_OK : orm_fail_nomem(err);
+    root->connectors = orm_crew_new(ORM_CONNECTORS, root->max_lanes, true);
+    return root->lanes && root->connectors ? ORM_OK : orm_fail_nomem(err);
 }
 
 /* ---- the age of a connection ---- */
@@ -38,44 +38,6 @@ static uint64_t jitter(uint64_t ns, uint64_t seed)
 {
     uint64_t part = ns / 100 * JITTER_PERCENT;
     return part ? ns - orm_hash_mix(seed, orm_now_ns()) % part : ns;
-}
-
-/* On the thread that has opened it, or failed to. */
-void orm_server_note_open(orm_lane *lane)
-{
-    orm_root *root = lane->root;
-    if (lane->opened >= 0) {
-        lane->expires_ns = orm_now_ns() + jitter(root->lifetime_ns, lane->slot);
-        __atomic_store_n(&root->connect_failures, 0, __ATOMIC_RELAXED);
-        return;
-    }
-    uint32_t n = __atomic_fetch_add(&root->connect_failures, 1, __ATOMIC_RELAXED);
-    if (n == 0) return; /* the next may try at once */
-    uint32_t shift = n < HOLD_OFF_DOUBLINGS ? n : HOLD_OFF_DOUBLINGS;
-    uint64_t ns = (uint64_t)HOLD_OFF_MS << shift;
-    __atomic_store_n(&root->connect_after_ns, orm_now_ns() + jitter(ns * ORM_NS_PER_MS, n),
-                     __ATOMIC_RELAXED);
-}
-
-static void nap(uint64_t ns)
-{
-    struct timespec time = {.tv_sec = (time_t)(ns / 1000000000u),
-                            .tv_nsec = (long)(ns % 1000000000u)};
-    (void)nanosleep(&time, NULL);
-}
-
-void orm_server_hold_off(orm_lane *lane)
-{
-    const orm_root *root = lane->root;
-    const orm_budget *budget = &lane->budget;
-    if (!__atomic_load_n(&root->connect_failures, __ATOMIC_RELAXED)) return;
-    for (;;) {
-        uint64_t now = orm_now_ns();
-        uint64_t until = __atomic_load_n(&root->connect_after_ns, __ATOMIC_RELAXED);
-        if (budget->deadline_ns && budget->deadline_ns < until) until = budget->deadline_ns;
-        if (now >= until || __atomic_load_n(&budget->stop, __ATOMIC_RELAXED)) return;
-        nap(until - now < ORM_NAP_NS ? until - now : ORM_NAP_NS);
-    }
 }
 
 /* ---- taking ---- */
@@ -104,6 +66,14 @@ static bool is_alive(orm_lane *lane)
     return false;
 }
 
+/* Whether any is open, as far as this thread can say: with a worker it is taken for open. */
+static bool has_connection(const orm_root *root)
+{
+    for (uint32_t i = 0; i < root->n_lanes; i++)
+        if (root->lanes[i]->on_worker || root->lanes[i]->conn) return true;
+    return false;
+}
+
 static orm_lane *add_lane(orm_root *root)
 {
     if (root->n_lanes == root->max_lanes) return NULL;
@@ -114,24 +84,21 @@ static orm_lane *add_lane(orm_root *root)
     return lane;
 }
 
-/* An open connection, the first of them so that the last may grow old; else one to be opened. */
+/* An open connection, the first of them so that the last may grow old; or NULL. */
 static orm_lane *take(orm_root *root)
 {
-    orm_lane *closed = NULL;
     for (uint32_t i = 0; i < root->n_lanes; i++) {
         orm_lane *lane = root->lanes[i];
-        if (!is_idle(lane)) continue;
-        if (lane->conn && is_alive(lane)) return lane;
-        if (!closed && is_idle(lane)) closed = lane;
+        if (is_idle(lane) && lane->conn && is_alive(lane)) return lane;
     }
-    return closed ? closed : add_lane(root);
+    return NULL;
 }
 
 bool orm_server_is_free(const orm_root *root)
 {
     for (uint32_t i = 0; i < root->n_lanes; i++)
-        if (is_idle(root->lanes[i])) return true;
-    return root->n_lanes < root->max_lanes;
+        if (is_idle(root->lanes[i]) && root->lanes[i]->conn) return true;
+    return false;
 }
 
 static void hand_out(orm_op *op, orm_lane *lane)
@@ -143,30 +110,111 @@ static void hand_out(orm_op *op, orm_lane *lane)
         orm_run_on(op, lane);
 }
 
+/* ---- connecting ---- */
+
+static orm_lane *take_closed(orm_root *root)
+{
+    for (uint32_t i = 0; i < root->n_lanes; i++)
+        if (is_idle(root->lanes[i]) && !root->lanes[i]->conn) return root->lanes[i];
+    return add_lane(root);
+}
+
+/* As many of the first in the queue as there are attempts are being connected for: they wait for
+ * connect_timeout and not for acquire_timeout, which begins when no attempt is theirs any more. */
+static void mark_waiting(orm_root *root)
+{
+    uint32_t n = 0;
+    for (orm_op *op = root->read_queue.first; op; op = op->next, n++) {
+        if (n < root->n_attempts) {
+            op->acquire_ns = 0;
+        } else if (!op->acquire_ns) {
+            op->acquire_ns = orm_now_ns() + root->acquire_timeout_ns;
+            orm_timer_watch(op);
+        } else {
+            return;
+        }
+    }
+}
+
+/* Begins to connect for those that wait, as many at a time as there are threads for it.  If not
+ * even one attempt can be made, nobody waits for nothing. */
+static void connect_more(orm_root *root)
+{
+    if (orm_server_is_free(root)) return; /* the queue moves on first */
+    while (root->n_attempts < ORM_CONNECTORS && root->n_attempts < root->read_queue.count) {
+        uint64_t after = root->connect_failures ? root->connect_after_ns : 0;
+        bool full = root->n_lanes == root->max_lanes;
+        orm_lane *lane = take_closed(root);
+        if (!lane && full) break;
+        if (lane && orm_connect_begin(lane, after)) continue;
+        if (root->n_attempts || has_connection(root)) break;
+        orm_op *op = orm_queue_pop(&root->read_queue);
+        orm_op_complete(op, orm_fail_nomem(&op->error));
+    }
+    mark_waiting(root);
+}
+
+/* In a row: the second waits before it is begun, and those behind it longer. */
+static void note_failure(orm_root *root)
+{
+    uint32_t n = root->connect_failures++;
+    if (n == 0) return; /* the next may try at once */
+    uint32_t shift = n < HOLD_OFF_DOUBLINGS ? n : HOLD_OFF_DOUBLINGS;
+    uint64_t ns = (uint64_t)HOLD_OFF_MS << shift;
+    root->connect_after_ns = orm_now_ns() + jitter(ns * ORM_NS_PER_MS, n);
+}
+
+/* It could not connect: the first that waits gets the error.  While no connection is there, and
+ * as many attempts in a row have failed as are made at a time, the others would wait in vain: they
+ * get it too. */
+static void fail_waiting(const orm_lane *lane)
+{
+    orm_root *root = lane->root;
+    uint32_t at_a_time = root->n_lanes < ORM_CONNECTORS ? root->n_lanes : ORM_CONNECTORS;
+    bool all = !has_connection(root) && root->connect_failures >= at_a_time;
+    for (size_t n = all ? root->read_queue.count : 1; n && root->read_queue.count; n--) {
+        orm_op *op = orm_queue_pop(&root->read_queue);
+        op->error = lane->error;
+        orm_op_complete(op, lane->opened);
+    }
+}
+
+void orm_server_connected(orm_lane *lane)
+{
+    orm_root *root = lane->root;
+    if (lane->opened >= 0) {
+        root->connect_failures = 0;
+        lane->expires_ns = orm_now_ns() + jitter(root->lifetime_ns, lane->slot);
+        if (lane->driver->traits) root->traits = lane->driver->traits(lane->conn);
+        orm_server_release(lane);
+    } else {
+        lane->busy = false;
+        note_failure(root);
+        fail_waiting(lane);
+    }
+}
+
 void orm_server_dispatch(orm_op *op)
 {
     orm_root *root = op->root;
-    bool waits = orm_together_waits(op) || root->read_queue.count;
-    orm_lane *lane = waits ? NULL : take(root);
-    if (lane)
+    bool waits = orm_together_waits(op);
+    orm_lane *lane = waits || root->read_queue.count ? NULL : take(root);
+    if (lane) {
         hand_out(op, lane);
-    else if (!waits && root->n_lanes < root->max_lanes) /* there was no memory for another */
-        orm_op_complete(op, orm_fail_nomem(&op->error));
-    else
-        orm_wait_for_lane(op, &root->read_queue);
+        return;
+    }
+    orm_wait_for_lane(op, &root->read_queue);
+    if (!waits) connect_more(root);
 }
 
 void orm_server_next(orm_root *root)
 {
     while (root->read_queue.count && !orm_root_is_late(root)) {
         orm_lane *lane = take(root);
-        if (!lane && root->n_lanes == root->max_lanes) return;
-        orm_op *op = orm_queue_pop(&root->read_queue);
-        if (lane)
-            hand_out(orm_together(op), lane);
-        else
-            orm_op_complete(op, orm_fail_nomem(&op->error));
+        if (!lane) break;
+        hand_out(orm_together(orm_queue_pop(&root->read_queue)), lane);
     }
+    connect_more(root);
 }
 
 orm_status orm_server_fail_acquire(orm_op *op, uint64_t now)
@@ -176,7 +224,7 @@ orm_status orm_server_fail_acquire(orm_op *op, uint64_t now)
     uint64_t oldest = now;
     for (uint32_t i = 0; i < root->n_lanes; i++) {
         const orm_lane *lane = root->lanes[i];
-        if (is_idle(lane)) continue;
+        if (is_idle(lane) || lane->attempt) continue;
         held++;
         in_tx += lane->tx != NULL;
         if (lane->since_ns < oldest) oldest = lane->since_ns;
@@ -186,19 +234,6 @@ orm_status orm_server_fail_acquire(orm_op *op, uint64_t now)
                     "transactions, the oldest for %llu ms",
                     (unsigned long long)(root->acquire_timeout_ns / ORM_NS_PER_MS), held,
                     root->max_lanes, in_tx, (unsigned long long)((now - oldest) / ORM_NS_PER_MS));
-}
-
-void orm_server_fail_waiting(const orm_lane *lane)
-{
-    orm_root *root = lane->root;
-    if (__atomic_load_n(&root->connect_failures, __ATOMIC_RELAXED) < root->n_lanes) return;
-    for (uint32_t i = 0; i < root->n_lanes; i++)
-        if (!root->lanes[i]->on_worker && root->lanes[i]->conn) return;
-    for (size_t n = root->read_queue.count; n && root->read_queue.count; n--) {
-        orm_op *op = orm_queue_pop(&root->read_queue);
-        op->error = lane->error;
-        orm_op_complete(op, lane->opened);
-    }
 }
 
 /* ---- giving back ---- */

@@ -16,6 +16,11 @@ static void arm(orm_root *root, uint64_t when)
     (void)timerfd_settime(root->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
+void orm_timer_at(orm_root *root, uint64_t when)
+{
+    if (!root->timer_ns || when < root->timer_ns) arm(root, when);
+}
+
 static uint64_t nearest(const orm_op *op)
 {
     uint64_t when = op->deadline_ns;
@@ -44,8 +49,7 @@ void orm_timer_watch(orm_op *op)
             root->pending = op;
         root->pending_last = op;
     }
-    uint64_t when = nearest(op);
-    if (!root->timer_ns || when < root->timer_ns) arm(root, when);
+    orm_timer_at(root, nearest(op));
 }
 
 void orm_timer_forget(orm_op *op)
@@ -109,11 +113,18 @@ static bool expire(orm_op *op, uint64_t now)
     return true;
 }
 
+/* Of two times; 0 = never. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return !a || (b && b < a) ? b : a;
+}
+
 void orm_timer_check(orm_root *root)
 {
     if (!root->timer_ns) return;
     uint64_t now = orm_now_ns(), next = 0;
     if (now < root->timer_ns) return;
+    root->timer_ns = 0; /* what is begun from here on tells when it is due */
     for (orm_op *op = root->pending; op;) {
         /* Ending one may start or end others: look again from the oldest. */
         if (expire(op, now)) {
@@ -125,6 +136,8 @@ void orm_timer_check(orm_root *root)
         if (!next || when < next) next = when;
         op = op->pending_next;
     }
+    if (root->n_attempts) next = earlier(next, orm_connect_check(root, now));
+    next = earlier(next, root->timer_ns);
     if (next) {
         arm(root, next);
         return;

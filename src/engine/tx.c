@@ -297,6 +297,13 @@ static orm_status check_usable(orm_op *op)
     return ORM_OK;
 }
 
+/* On a server its connection may be gone.  Has it begun, it is lost, and says so; else it can begin
+ * on another one. */
+static bool may_go_on(const orm_tx *top)
+{
+    return top->begun || top->lane->conn || !top->head.root->server;
+}
+
 /* It is this operation's turn. */
 static void take_turn(orm_op *op)
 {
@@ -309,6 +316,9 @@ static void take_turn(orm_op *op)
         /* Nothing was sent: there is nothing to end, unless it was lost around us. */
         if (tx->top->lost && op->kind == ORM_OP_COMMIT) status = fail_lost(tx, &op->error);
         orm_op_complete(op, after_end(op, status));
+    } else if (tx->top->lane && !may_go_on(tx->top)) {
+        give_lane_back(tx->top);
+        acquire(op);
     } else if (tx->top->lane) {
         /* Undoing a savepoint takes several statements: on a server a worker waits for them. */
         if (op->kind == ORM_OP_COMMIT && tx->level && has_failed(tx->top->lane))

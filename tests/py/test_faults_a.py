@@ -163,7 +163,7 @@ async def test_A15_too_many_connections(fault):
     """The server's limit is 60."""
     async with fault.notes(max_size=80) as (database, note):
         results = await asyncio.gather(
-            *(_await(database.fetch_val(sleep(fault, 0.5))) for _ in range(80)),
+            *(_await(database.fetch_val(sleep(fault, 3))) for _ in range(80)),
             return_exceptions=True,
         )
         errors = [result for result in results if isinstance(result, BaseException)]

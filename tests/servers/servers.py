@@ -82,6 +82,15 @@ def _find_user(*names: str) -> pwd.struct_passwd | None:
     raise Unavailable("there is no unprivileged user to run the server as")
 
 
+def _is_stopped(pid: int) -> bool:
+    """Whether no thread of it runs any more; true when it is gone."""
+    try:
+        texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return all(text.rpartition(")")[2].split()[0] in "TtZX" for text in texts)
+
+
 class Server:
     """One server.  `url` is valid from the first start on, also while the server is down."""
 
@@ -187,13 +196,16 @@ class Server:
         if fresh:
             self.prepare()
 
-    def _signal(self, number: int) -> None:
-        """To the server and its children: PostgreSQL's leave the process group of the first."""
+    def _pids(self) -> list[int]:
+        """The server and its children: PostgreSQL's leave the process group of the first."""
         if self.process is None or self.process.poll() is not None:
-            return
+            return []
         first = self.process.pid
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-        for pid in [first, *map(int, children)]:
+        return [first, *map(int, children)]
+
+    def _signal(self, number: int) -> None:
+        for pid in self._pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -206,6 +218,9 @@ class Server:
     def stop(self) -> None:
         """SIGSTOP: connections stay open and nobody answers."""
         self._signal(signal.SIGSTOP)
+        until = time.monotonic() + STOP_SECONDS
+        while not all(map(_is_stopped, self._pids())) and time.monotonic() < until:
+            time.sleep(0.001)  # on a busy machine its threads answer for a while yet
 
     def cont(self) -> None:
         """SIGCONT, after stop()."""

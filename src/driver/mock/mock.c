@@ -28,7 +28,7 @@ static char call_log[LOG_BYTES];
 static size_t log_len;
 static int releases;
 static int ready_fds[MAX_CONNECTIONS]; /* the write ends, + 1; 0 = free */
-static size_t n_connections, n_statements;
+static size_t n_connections, n_statements, n_opening;
 static volatile uint64_t commits;
 
 struct orm_conn {
@@ -94,6 +94,11 @@ void orm_mock_ready(void)
 size_t orm_mock_connections(void)
 {
     return __atomic_load_n(&n_connections, __ATOMIC_ACQUIRE);
+}
+
+size_t orm_mock_opening(void)
+{
+    return __atomic_load_n(&n_opening, __ATOMIC_ACQUIRE);
 }
 
 size_t orm_mock_statements(void)
@@ -194,6 +199,23 @@ static orm_status answer_fail(const orm_mock_answer *answer, orm_error *err)
 
 /* ---- connections --------------------------------------------------------------------------- */
 
+static bool take_release(void)
+{
+    pthread_mutex_lock(&lock);
+    bool taken = releases > 0;
+    if (taken) releases--;
+    pthread_mutex_unlock(&lock);
+    return taken;
+}
+
+/* Blocks as looking up a name does: nothing but its release ends it. */
+static void open_block(void)
+{
+    __atomic_add_fetch(&n_opening, 1, __ATOMIC_ACQ_REL);
+    while (!take_release()) usleep(NAP_US);
+    __atomic_sub_fetch(&n_opening, 1, __ATOMIC_ACQ_REL);
+}
+
 static orm_status mock_open(const orm_conn_config *config, orm_conn **out, orm_error *err)
 {
     int fds[2];
@@ -201,6 +223,7 @@ static orm_status mock_open(const orm_conn_config *config, orm_conn **out, orm_e
     entry *scripted = entry_find("open");
     if (scripted && scripted->answer.sql) { /* "open": not an answer to any SQL */
         entry_use(scripted);
+        if (scripted->answer.blocks) open_block();
         if (scripted->answer.status < 0) return answer_fail(&scripted->answer, err);
     }
     orm_conn *conn = orm_alloc0(sizeof(*conn));
@@ -344,14 +367,7 @@ static orm_status mock_start(orm_conn *conn, orm_stmt *stmt, const orm_value *pa
 static orm_status wait_for_release(const orm_budget *budget, orm_error *err)
 {
     for (;;) {
-        bool released = false;
-        pthread_mutex_lock(&lock);
-        if (releases > 0) {
-            releases--;
-            released = true;
-        }
-        pthread_mutex_unlock(&lock);
-        if (released) return ORM_OK;
+        if (take_release()) return ORM_OK;
         if (budget && __atomic_load_n(&budget->stop, __ATOMIC_ACQUIRE))
             return orm_fail(err, ORM_ECANCELLED, "the statement was cancelled");
         if (budget && budget->deadline_ns && orm_now_ns() >= budget->deadline_ns)

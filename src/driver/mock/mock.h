@@ -41,7 +41,8 @@ typedef struct orm_mock_answer {
     int pending;     /* steps that answer ORM_PENDING first */
     bool rewinds;    /* … each of them having reset the statement */
     int want_read;   /* bytes from orm_mock_ready that a step waits for */
-    bool blocks;     /* a step blocks: until orm_mock_release, stop, deadline */
+    bool blocks;     /* a step blocks: until orm_mock_release, stop, deadline; an attempt to
+                      * connect: until orm_mock_release */
     int state_after; /* ORM_CONN_… + 1 to be in afterwards; 0 = as SQL says */
 } orm_mock_answer;
 
@@ -57,10 +58,12 @@ void orm_mock_expect(const orm_mock_answer *answer);
  * "finalize SQL", "close"; parameters follow start as " [7, 'text', NULL]".  What goes
  * beyond 64 KiB is left out. */
 const char *orm_mock_log(void);
-/* Lets one blocked step go on; released in advance, the next one does not block. */
+/* Lets one blocked step or attempt go on; released in advance, the next one does not block. */
 void orm_mock_release(void);
 /* Sends a byte to the descriptor of every open connection. */
 void orm_mock_ready(void);
+/* Attempts to connect that are blocked now. */
+size_t orm_mock_opening(void);
 /* Open connections; prepared statements not yet finalized. */
 size_t orm_mock_connections(void);
 size_t orm_mock_statements(void);

@@ -2,7 +2,7 @@
  *
  * libpq's own timeout does not hold for connecting step by step, so that open polls the socket
  * itself, against one deadline for everything up to the last setting.  (Resolving a name may take
- * longer: it happens inside libpq.  The engine opens on a thread that nobody waits for.)
+ * longer: it happens inside libpq.  The engine opens on a thread that it can leave.)
  *
  * With prepare=off the connection may be a pooler's, which hands each transaction to any session:
  * only settings that poolers carry along are made (client_encoding, datestyle, timezone,
