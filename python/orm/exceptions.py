@@ -40,6 +40,7 @@ __all__ = [
     "InterfaceError",
     "InternalError",
     "InvalidArgument",
+    "InvalidKeyword",
     "LockTimeout",
     "Message",
     "MissingArgument",
@@ -66,7 +67,6 @@ __all__ = [
     "TransactionRolledBack",
     "UniqueViolation",
     "UnknownArgument",
-    "UnknownField",
     "ValidationError",
     "WrongLoop",
 ]
@@ -386,8 +386,8 @@ class ValidationError(Mapping[str, str], QueryError, ValueError):
         return f"{type(self).__name__}({self._messages!r})"
 
 
-class UnknownField(ValidationError, TypeError):
-    """A constructor got a keyword that is no field, or a value that its field refuses.
+class InvalidKeyword(ValidationError, TypeError):
+    """A keyword that is no field, or in a constructor one whose value the field refuses.
 
     `text`, when given, is the whole sentence; it is what `str` shows.
     """

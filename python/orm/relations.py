@@ -36,7 +36,8 @@ class fetch_mode:
 class Reverse:
     """The rows that refer to an instance by a foreign key: `album.tracks` is a queryset.
 
-    Made by the foreign key, under its `related_name` or `<model>_set`.
+    Made by the foreign key, under its `related_name` or `<model>_set`.  Rows that the queryset
+    creates refer to the instance, unless they name another.
     """
 
     __slots__ = ("_field", "_fields", "_model", "_name")
@@ -67,7 +68,9 @@ class Reverse:
                 f"{type(instance).__name__}.{self._name}: the instance is not saved, "
                 "no row can refer to it yet"
             )
-        return model.objects.filter(**{self._field: instance})
+        given = {self._field: instance}
+        rows = model.objects.filter(**given)
+        return _core.with_given(rows, given)
 
     def __set__(self, instance, value):
         raise AttributeError(

@@ -12,7 +12,7 @@ from copy import deepcopy
 from functools import cache
 
 from . import _core
-from .exceptions import UnknownField, ValidationError
+from .exceptions import InvalidKeyword, ValidationError
 
 __all__ = ["Schema", "ValidationResult", "result_of", "schema_of", "validator_of"]
 
@@ -221,7 +221,7 @@ def row_of(model, value, strict=False):
     if not all(isinstance(name, str) for name in unknown):
         raise ValidationError("All object keys must be strings.")
     if strict and unknown:
-        raise UnknownField(dict.fromkeys(unknown, "Invalid property name."))
+        raise InvalidKeyword(dict.fromkeys(unknown, "Invalid property name."))
     return _core.new_row(model, known)
 
 

@@ -217,6 +217,8 @@ int py_value_of_path(py_state *state, const orm_path *path, PyObject *object, or
         return value_of_list(state, model, field, object, lookup == ORM_LOOKUP_RANGE, out);
     bool may_be_null = lookup == ORM_LOOKUP_EXACT || lookup == ORM_LOOKUP_NE ||
                        lookup == ORM_LOOKUP_IEXACT;
+    if (object == Py_None && lookup == ORM_LOOKUP_ISNULL)
+        return py_error_data(state, model, field, "'isnull' takes True or False, not None");
     if (object == Py_None && !may_be_null)
         return py_error_data(state, model, field, "'%s' has no answer for None; isnull has",
                              orm_lookup_name(lookup));

@@ -315,8 +315,8 @@ PyObject *py_value_key(py_state *state, const py_model *owner, const py_field *f
         return Py_NewRef(Py_None);
     PyObject *key = py_instance_find_key(instance, model);
     if (!key && !PyErr_Occurred())
-        PyErr_Format(PyExc_ValueError, "the %U given for '%U' has no key yet: save it first",
-                     py_model_name(model), field->name);
+        py_error_data(state, owner, field, "the %U has no key yet: save it first",
+                      py_model_name(model));
     return key;
 }
 
@@ -435,8 +435,8 @@ int py_value_of_object(py_state *state, PyObject *object, orm_value *out)
         py_model *model = py_model_get((py_instance *)object);
         PyObject *key = py_instance_find_key((py_instance *)object, model);
         if (!key && !PyErr_Occurred())
-            PyErr_Format(PyExc_ValueError, "the %U has no key yet: save it first",
-                         py_model_name(model));
+            py_error_format(state, ORM_EDATA, "the %s has no key yet: save it first",
+                            orm_model_name(model->model));
         int result = !key ? -1
                      : model->key >= 0
                          ? py_value_of_field(state, model, &model->fields[model->key], key, out)

@@ -50,6 +50,18 @@ static PyObject *finish_insert(py_operation *self, orm_op *op)
     return Py_NewRef(self->subject);
 }
 
+/* The values of a call, over those that the queryset gives to its rows. */
+static PyObject *instance_with(py_queryset *self, PyObject *const *args, PyObject *kwnames)
+{
+    if (!self->given) return (PyObject *)py_write_instance(self->model, args, kwnames);
+    PyObject *values = PyDict_Copy(self->given);
+    for (Py_ssize_t i = 0; values && kwnames && i < PyTuple_GET_SIZE(kwnames); i++)
+        if (PyDict_SetItem(values, PyTuple_GET_ITEM(kwnames, i), args[i]) < 0) Py_CLEAR(values);
+    PyObject *instance = values ? py_write_instance_of(self->model, values) : NULL;
+    Py_XDECREF(values);
+    return instance;
+}
+
 PyObject *py_queryset_create(PyObject *object, PY_FASTCALL)
 {
     py_model *model = queryset_of(object)->model;
@@ -57,7 +69,7 @@ PyObject *py_queryset_create(PyObject *object, PY_FASTCALL)
         PyErr_SetString(PyExc_TypeError, "create() takes values as keyword arguments");
         return NULL;
     }
-    PyObject *instance = (PyObject *)py_write_instance(model, args, kwnames);
+    PyObject *instance = instance_with(queryset_of(object), args, kwnames);
     if (!instance) return NULL;
     py_operation *op = write_new(model, "create", make_insert, finish_insert);
     if (!op) {
@@ -111,15 +123,36 @@ static PyObject *bulk_instance(py_model *model, PyObject *row, py_keyword_args *
     return instance;
 }
 
-static PyObject *bulk_instances(py_model *model, PyObject *rows)
+/* A row with what the queryset gives to its rows: a dict without it gets it in a copy, an instance
+ * in which it is unset or None has it set. */
+static PyObject *bulk_given(py_model *model, PyObject *given, PyObject *row)
+{
+    PyObject *name, *value;
+    Py_ssize_t position = 0;
+    if (PyDict_Check(row)) {
+        PyObject *copy = PyDict_Copy(given);
+        if (copy && PyDict_Update(copy, row) < 0) Py_CLEAR(copy);
+        return copy;
+    }
+    bool is_ours = PyObject_TypeCheck(row, model->type);
+    while (is_ours && PyDict_Next(given, &position, &name, &value)) {
+        int field = py_model_find_field(model, name);
+        PyObject *now = field >= 0 ? ((py_instance *)row)->values[field] : Py_True;
+        if ((!now || now == Py_None) && PyObject_SetAttr(row, name, value) < 0) return NULL;
+    }
+    return Py_NewRef(row);
+}
+
+static PyObject *bulk_instances(py_model *model, PyObject *given, PyObject *rows)
 {
     PyObject *list = PySequence_List(rows);
     py_keyword_args known = {NULL, NULL};
     int paused = PyGC_Disable(); /* new rows are not garbage: as in the sink */
     for (Py_ssize_t i = 0; list && i < PyList_GET_SIZE(list); i++) {
-        PyObject *row = Py_NewRef(PyList_GET_ITEM(list, i));
-        PyObject *instance = bulk_instance(model, row, &known);
-        Py_DECREF(row);
+        PyObject *row = PyList_GET_ITEM(list, i);
+        row = given ? bulk_given(model, given, row) : Py_NewRef(row);
+        PyObject *instance = row ? bulk_instance(model, row, &known) : NULL;
+        Py_XDECREF(row);
         if (instance)
             PyList_SetItem(list, i, instance);
         else
@@ -133,7 +166,7 @@ static PyObject *bulk_instances(py_model *model, PyObject *rows)
 PyObject *py_queryset_bulk_create(PyObject *object, PyObject *rows)
 {
     py_model *model = queryset_of(object)->model;
-    PyObject *list = bulk_instances(model, rows);
+    PyObject *list = bulk_instances(model, queryset_of(object)->given, rows);
     if (!list) return NULL;
     size_t n = (size_t)PyList_GET_SIZE(list);
     py_database *database = py_model_database(model);
@@ -262,7 +295,7 @@ PyObject *py_queryset_delete(PyObject *object, PyObject *unused)
 typedef struct split {  /* the arguments of both */
     PyObject *defaults; /* dict, or NULL; borrowed */
     PyObject *lookup;   /* dict of the conditions; owned */
-    PyObject *creation; /* dict: conditions without "__", then defaults; owned */
+    PyObject *creation; /* dict: the queryset's own, conditions without "__", defaults; owned */
 } split;
 
 static void split_dispose(split *self)
@@ -283,9 +316,9 @@ static int split_keyword(split *self, PyObject *name, PyObject *value)
     return strstr(text, "__") ? 0 : PyDict_SetItem(self->creation, name, value);
 }
 
-static int split_init(split *self, const char *name, PY_FASTCALL)
+static int split_init(split *self, PyObject *given, const char *name, PY_FASTCALL)
 {
-    *self = (split){NULL, PyDict_New(), PyDict_New()};
+    *self = (split){NULL, PyDict_New(), given ? PyDict_Copy(given) : PyDict_New()};
     if (!self->lookup || !self->creation) return -1;
     if (nargs > 1) {
         PyErr_Format(PyExc_TypeError,
@@ -312,15 +345,6 @@ static orm_query *split_query(py_queryset *self, PyObject *lookup)
                                           false);
     py_keywords_dispose(&keywords);
     return query;
-}
-
-static PyObject *split_instance(py_model *model, PyObject *creation)
-{
-    py_keyword_args keywords;
-    if (py_keywords_of_dict(&keywords, creation) < 0) return NULL;
-    PyObject *instance = (PyObject *)py_write_instance(model, keywords.values, keywords.names);
-    py_keywords_dispose(&keywords);
-    return instance;
 }
 
 static orm_op *make_get_or_create(py_operation *self, orm_engine *engine)
@@ -399,7 +423,7 @@ static int get_only(py_operation *op, PyObject *creation)
 static int prepare_creation(py_operation *op, PyObject *creation)
 {
     py_model *model = op->model;
-    PyObject *instance = split_instance(model, creation);
+    PyObject *instance = py_write_instance_of(model, creation);
     if (!instance && op->make == make_get_or_create && is_validation_error(model))
         return get_only(op, creation);
     if (!instance) return -1;
@@ -427,7 +451,7 @@ static PyObject *or_create(PyObject *object, PY_FASTCALL, const char *name, py_m
     py_queryset *self = queryset_of(object);
     split parts;
     py_operation *op = NULL;
-    int result = split_init(&parts, name, args, nargs, kwnames);
+    int result = split_init(&parts, self->given, name, args, nargs, kwnames);
     if (result == 0) {
         op = write_new(self->model, name, make, finish_created);
         result = op ? py_operation_add_sink(op, true) : -1;

@@ -38,7 +38,7 @@ typedef struct py_names {
     X(DEEPCOPY, "copy", "deepcopy")                       \
     X(NEAREST, "difflib", "get_close_matches")            \
     X(NO_DEFAULT, "orm.fields", "NO_DEFAULT")             \
-    X(UNKNOWN_FIELD, "orm.exceptions", "UnknownField")    \
+    X(INVALID_KEYWORD, "orm.exceptions", "InvalidKeyword")    \
     X(TABLE_OF, "orm.alchemy", "table_of")                \
     X(BULK_UPDATE, "orm.bulk", "bulk_update")             \
     X(CLAUSE_TERMS, "orm.clauses", "terms")               \
@@ -135,6 +135,8 @@ bool py_instance_is_absent(const py_instance *self, const py_model *model);
 PyObject *py_instance_read(py_instance *self, py_model *model, Py_ssize_t field);
 
 /* ---- write.c ---- */
+/* with_given(queryset, values): the same queryset; rows that it creates have these values. */
+PyObject *py_queryset_with_given(PyObject *module, PyObject *args);
 /* new_row(model, values): an instance as create() makes it, not yet written. */
 PyObject *py_write_new_row(PyObject *module, PyObject *args);
 

@@ -165,7 +165,7 @@ int py_error_field(py_state *state, PyObject *name, PyObject *text)
 
 int py_error_argument(py_state *state, PyObject *name, PyObject *text, PyObject *sentence)
 {
-    PyObject *class = text && sentence ? py_import_get(state, PY_IMPORT_UNKNOWN_FIELD) : NULL;
+    PyObject *class = text && sentence ? py_import_get(state, PY_IMPORT_INVALID_KEYWORD) : NULL;
     PyObject *messages = class ? PyDict_New() : NULL;
     if (messages && PyDict_SetItem(messages, name, text) == 0) {
         PyObject *exception = PyObject_CallFunctionObjArgs(class, messages, sentence, NULL);

@@ -24,17 +24,26 @@ static py_operation *operation_at(py_gather *self, Py_ssize_t i)
     return (py_operation *)PyTuple_GET_ITEM(self->operations, i);
 }
 
+/* An operation as it is, of a queryset its all(). */
+static PyObject *operation_of(py_database *database, PyObject *object)
+{
+    py_state *state = database->state;
+    PyObject *op = py_queryset_check(state, object) ? py_queryset_all(object, NULL, 0, NULL)
+                                                    : Py_NewRef(object);
+    if (!op) return NULL;
+    if (Py_TYPE(op) == state->operation_type && ((py_operation *)op)->database == database)
+        return op;
+    if (op != object) py_operation_abandon((py_operation *)op); /* closed without the warning */
+    Py_DECREF(op);
+    return PyErr_Format(PyExc_TypeError,
+                        "gather() takes querysets and operations of this database, not %.100R",
+                        object);
+}
+
 PyObject *py_database_gather(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
 {
     py_database *database = (py_database *)object;
     py_state *state = database->state;
-    for (Py_ssize_t i = 0; i < nargs; i++)
-        if (Py_TYPE(args[i]) != state->operation_type ||
-            ((py_operation *)args[i])->database != database) {
-            PyErr_Format(PyExc_TypeError, "gather() takes operations of this database, not %.100R",
-                         args[i]);
-            return NULL;
-        }
     py_gather *self = (py_gather *)state->ops->gather_type->tp_alloc(state->ops->gather_type, 0);
     if (!self) return NULL;
     self->database = (py_database *)Py_NewRef(object);
@@ -44,8 +53,14 @@ PyObject *py_database_gather(PyObject *object, PyObject *const *args, Py_ssize_t
         Py_DECREF(self);
         return NULL;
     }
-    for (Py_ssize_t i = 0; i < nargs; i++)
-        PyTuple_SET_ITEM(self->operations, i, Py_NewRef(args[i]));
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        PyObject *op = operation_of(database, args[i]);
+        if (!op) {
+            Py_DECREF(self);
+            return NULL;
+        }
+        PyTuple_SET_ITEM(self->operations, i, op);
+    }
     return (PyObject *)self;
 }
 

@@ -201,6 +201,9 @@ static PyMethodDef module_methods[] = {
     {"new_row", py_write_new_row, METH_VARARGS,
      PyDoc_STR("new_row(model, values, /)\n--\n\n"
                "An instance as create() makes it, not written.")},
+    {"with_given", py_queryset_with_given, METH_VARARGS,
+     PyDoc_STR("with_given(queryset, values, /)\n--\n\n"
+               "The queryset, whose created rows have these values unless they say otherwise.")},
     {"run_now", py_operation_run_now, METH_O,
      PyDoc_STR("run_now(operation, /)\n--\n\n"
                "Runs it to its end without an event loop: an operation with the result.")},

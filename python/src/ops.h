@@ -293,6 +293,8 @@ typedef struct py_queryset {
     PyObject *model_class;            /* strong */
     orm_query *query;                 /* owned */
     PyObject *rows;                   /* list kept by the blocking forms, or NULL */
+    PyObject *given;                  /* dict: what rows that it creates have unless they say
+                                         otherwise (the other end of a foreign key); or NULL */
 } py_queryset;
 /* The next queryset, of the same type; takes `query`; a failed query raises. */
 PyObject *py_queryset_derive(py_queryset *self, orm_query *query);
@@ -360,6 +362,7 @@ PyObject *py_write_validate(py_model *model, py_field *field, PyObject *value,
 int py_write_check(py_model *model, PyObject *messages);
 /* A new instance from keyword arguments, complete and valid. */
 py_instance *py_write_instance(py_model *model, PyObject *const *values, PyObject *kwnames);
+PyObject *py_write_instance_of(py_model *model, PyObject *values); /* the same of a dict */
 /* Fills in defaults; what is required and missing is a ValidationError. */
 int py_write_complete(py_instance *instance, py_model *model);
 /* The values of one INSERT of `instances` (a list or tuple of them). */

@@ -102,13 +102,34 @@ PyObject *py_queryset_objects(py_model *model)
 PyObject *py_queryset_derive(py_queryset *self, orm_query *query)
 {
     const orm_error *err = query ? orm_query_error(query) : NULL;
-    if (query && !err) return queryset_init_own(queryset_make(Py_TYPE(self), self->model, query));
+    if (query && !err) {
+        PyObject *next = queryset_make(Py_TYPE(self), self->model, query);
+        if (next) queryset_of(next)->given = Py_XNewRef(self->given);
+        return queryset_init_own(next);
+    }
     if (err)
         py_error_raise(self->model->state, err, NULL, 0);
     else if (!PyErr_Occurred())
         PyErr_NoMemory();
     orm_query_unref(query);
     return NULL;
+}
+
+PyObject *py_queryset_with_given(PyObject *module, PyObject *args)
+{
+    PyObject *queryset, *values;
+    if (!PyArg_ParseTuple(args, "OO!:with_given", &queryset, &PyDict_Type, &values)) return NULL;
+    py_state *state = PyModule_GetState(module);
+    if (!py_queryset_check(state, queryset))
+        return PyErr_Format(PyExc_TypeError, "expected a queryset, not %.100R", queryset);
+    py_queryset *self = queryset_of(queryset);
+    PyObject *copy = PyDict_Copy(values);
+    PyObject *next = copy ? py_queryset_derive(self, orm_query_ref(self->query)) : NULL;
+    if (next)
+        Py_XSETREF(queryset_of(next)->given, copy);
+    else
+        Py_XDECREF(copy);
+    return next;
 }
 
 orm_query *py_queryset_query(PyObject *queryset)
@@ -367,13 +388,12 @@ static PyObject *queryset_slice(py_queryset *self, PyObject *slice)
 {
     PySliceObject *s = (PySliceObject *)slice;
     int64_t start = 0, stop = -1;
-    if (s->step != Py_None) {
-        int64_t step = 0;
-        if (parse_count(s->step, "the step of a queryset's slice", &step) < 0) return NULL;
-        if (step != 1) {
-            PyErr_SetString(PyExc_ValueError, "a queryset's slice has no step");
-            return NULL;
-        }
+    int64_t step = 1;
+    if (s->step != Py_None && (!PyLong_Check(s->step) || PyBool_Check(s->step))) step = 0;
+    if (s->step != Py_None && step) step = PyLong_AsLongLong(s->step);
+    if (step != 1) {
+        PyErr_Format(PyExc_ValueError, "a queryset's slice has no step: not %.100R", s->step);
+        return NULL;
     }
     if ((s->start != Py_None && parse_count(s->start, "the start of a slice", &start) < 0) ||
         (s->stop != Py_None && parse_count(s->stop, "the end of a slice", &stop) < 0))
@@ -470,6 +490,7 @@ static int queryset_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->dict);
     Py_VISIT(self->model_class);
     Py_VISIT(self->rows);
+    Py_VISIT(self->given);
     return 0;
 }
 
@@ -478,6 +499,7 @@ static int queryset_clear(PyObject *object)
     py_queryset *self = queryset_of(object);
     Py_CLEAR(self->dict);
     Py_CLEAR(self->rows);
+    Py_CLEAR(self->given);
     return 0;
 }
 
@@ -549,7 +571,6 @@ static PyMethodDef queryset_methods[] = {
      "update_or_create(defaults=None, **conditions): (instance, created); atomic."},
     {"raw", FASTCALL(py_queryset_raw), WITH_KEYWORDS,
      "raw(sql, *values): instances from SQL of your own, matched by column name."},
-    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
      "QuerySet[Model], for annotations."},
     {NULL, NULL, 0, NULL},

@@ -128,18 +128,23 @@ py_instance *py_write_instance(py_model *model, PyObject *const *values, PyObjec
     return self;
 }
 
+PyObject *py_write_instance_of(py_model *model, PyObject *values)
+{
+    py_keyword_args keywords;
+    if (py_keywords_of_dict(&keywords, values) < 0) return NULL;
+    PyObject *instance = (PyObject *)py_write_instance(model, keywords.values, keywords.names);
+    py_keywords_dispose(&keywords);
+    return instance;
+}
+
 PyObject *py_write_new_row(PyObject *module, PyObject *args)
 {
     PyObject *class, *row;
-    py_keyword_args keywords;
     (void)module;
     if (!PyArg_ParseTuple(args, "OO!:new_row", &class, &PyDict_Type, &row)) return NULL;
     py_model *model = PyType_Check(class) ? py_model_of((PyTypeObject *)class) : NULL;
     if (!model) return PyErr_Format(PyExc_TypeError, "expected a model, not %.100R", class);
-    if (py_model_seal(model) < 0 || py_keywords_of_dict(&keywords, row) < 0) return NULL;
-    PyObject *instance = (PyObject *)py_write_instance(model, keywords.values, keywords.names);
-    py_keywords_dispose(&keywords);
-    return instance;
+    return py_model_seal(model) < 0 ? NULL : py_write_instance_of(model, row);
 }
 
 /* ---- values ------------------------------------------------------------------------------ */

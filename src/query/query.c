@@ -258,9 +258,9 @@ static orm_status list_check(orm_query_cond *cond, orm_error *err)
             return cond_fail(cond, ORM_EDATA, "takes a list of plain values", err);
     }
     if (cond->path.lookup == ORM_LOOKUP_RANGE) {
-        if (list->len != 2 || (cond->facts & ORM_FACT_HAS_NULL)) {
-            return cond_fail(cond, ORM_EDATA, "needs exactly two values", err);
-        }
+        if (list->len != 2) return cond_fail(cond, ORM_EDATA, "needs exactly two values", err);
+        if (cond->facts & ORM_FACT_HAS_NULL)
+            return cond_fail(cond, ORM_EDATA, "has no end that is NULL; gte or lte has one", err);
         cond->list_size = 2;
         return ORM_OK;
     }
@@ -320,7 +320,8 @@ static orm_status cond_check(orm_query_cond *cond, orm_error *err)
     }
     if (kind == ORM_V_LIST) return cond_fail(cond, ORM_EDATA, "cannot take a list", err);
     if (kind == ORM_V_NULL) {
-        bool takes_null = lookup == ORM_LOOKUP_EXACT || lookup == ORM_LOOKUP_NE;
+        bool takes_null = lookup == ORM_LOOKUP_EXACT || lookup == ORM_LOOKUP_NE ||
+                          lookup == ORM_LOOKUP_IEXACT;
         if (!takes_null) return cond_fail(cond, ORM_EDATA, "cannot take NULL", err);
         cond->facts = ORM_FACT_NULL;
     }

@@ -139,7 +139,7 @@ def test_a_validation_error_is_hashable_and_always_true():
 
 
 def test_an_unknown_keyword_is_a_type_error_too():
-    error = orm.UnknownField({"nope": "Invalid property name."}, "'nope' is no field of Album")
+    error = orm.InvalidKeyword({"nope": "Invalid property name."}, "'nope' is no field of Album")
     assert isinstance(error, TypeError)
     assert isinstance(error, ValueError)
     assert isinstance(error, orm.ValidationError)

@@ -153,6 +153,21 @@ async def check(rows, field, lookup, argument, test):
 # ---- text
 
 
+async def test_iexact_none_is_null(people):
+    everybody = people.Person.objects
+    await everybody.bulk_create([{"name": "x"}, {"name": None}, {"name": ""}])
+    assert await everybody.filter(name__iexact=None) == await everybody.filter(name=None)
+    assert await everybody.exclude(name__iexact=None) == await everybody.exclude(name=None)
+    assert await everybody.filter(name__iexact=None).count() == 1
+
+
+def test_what_none_is_no_answer_to_says_so(people):
+    with pytest.raises(orm.DataError, match="'isnull' takes True or False"):
+        people.Person.objects.filter(name__isnull=None)
+    with pytest.raises(orm.DataError, match="no end that is NULL"):
+        people.Person.objects.filter(name__range=("a", None))
+
+
 @pytest.mark.parametrize("lookup", TEXT_LOOKUPS)
 async def test_text_lookups_take_every_character_literally(rows, lookup):
     await rows.put("text", texts(rows))

@@ -127,6 +127,12 @@ async def test_limit_and_offset(music):
     assert await keys(query.limit(2).limit(None)) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("step", [2, -1, 0, True, 1.0, "x", 2**70])
+def test_a_slice_has_no_step(music, step):
+    with pytest.raises(ValueError, match="slice has no step: not"):
+        music.Album.objects[0:9:step]
+
+
 @pytest.mark.parametrize("value", ["1; DROP TABLE track", "1", True, -1, 2**70, 1.5, [1], object()])
 @pytest.mark.parametrize("step", ["limit", "offset"])
 def test_H21_a_limit_that_is_none(music, step, value):

@@ -44,6 +44,38 @@ async def test_it_is_a_queryset_to_refine(music):
     assert await music.Track.objects.filter(position=9).count() == 3
 
 
+@pytest.mark.parametrize("allow_null", [False, True])
+async def test_rows_that_it_creates_refer_to_the_instance(world, allow_null):
+    Album, Track = tracks_of(world, related_name="tracks", allow_null=allow_null)
+    await world.create()
+    album, other = await Album.objects.create(), await Album.objects.create()
+    track = await album.tracks.create()
+    assert track.album is album
+    made = await album.tracks.limit(5).bulk_create([{}, {"id": 50}, Track(), Track(album=other)])
+    assert [row.album for row in made] == [album, album, album, other]
+    assert await album.tracks.count() == 4
+    assert await album.tracks.get_or_create(id=50) == (made[1], False)
+    row, created = await album.tracks.get_or_create(id=60)
+    assert (row.album, created) == (album, True)
+    assert await album.tracks.get_or_create(id=60) == (row, False)
+    row, created = await other.tracks.update_or_create({}, id=61)
+    assert (row.album, created) == (other, True)
+    row = await album.tracks.filter(id__gt=1).create(album=other)
+    assert row.album == other
+    assert await other.tracks.count() == 3
+    assert await Track.objects.filter(album=None).count() == 0
+
+
+async def test_what_it_gives_is_not_the_callers(world):
+    Album, Track = tracks_of(world, related_name="tracks", allow_null=True)
+    await world.create()
+    album = await Album.objects.create()
+    row = {}
+    (track,) = await album.tracks.bulk_create([row])
+    assert (row, track.album) == ({}, album)
+    assert (await Track.objects.create()).album is None
+
+
 async def test_related_name(world):
     Album, Track = tracks_of(world, related_name="tracks")
     await world.create()

@@ -14,6 +14,19 @@ async def names(music):
 # ---- begin, commit, roll back
 
 
+async def test_gather_takes_querysets_and_operations(music):
+    await music.fill()
+    albums = music.Album.objects.order_by("id")
+    async with music.database.transaction():
+        rows, count, first = await music.database.gather(
+            albums[:2], albums.count(), music.Track.objects.first()
+        )
+    assert rows == await albums[:2]
+    assert (count, first.pk) == (await albums.count(), 1)
+    with pytest.raises(TypeError, match="takes querysets and operations of this database"):
+        music.database.gather(music.Album)
+
+
 @pytest.mark.loops
 async def test_a_block_commits(music):
     async with music.database.transaction():

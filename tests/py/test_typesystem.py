@@ -241,7 +241,7 @@ async def test_errors_are_typesystems_too(music):
 def test_their_classes_are_made_once():
     first, second = catch(Product, rating=9), catch(Product, rating=9)
     assert type(first) is type(second)
-    assert type(first).__name__ == "UnknownField"
+    assert type(first).__name__ == "InvalidKeyword"
     assert first == second
     assert hash(first) == hash(second)
 
