@@ -50,6 +50,35 @@ static orm_status step_rows(orm_op *op, orm_lane *lane, orm_task *task, size_t r
     return status;
 }
 
+/* A row whose key the database makes, among others that bring theirs: the statement leaves the key
+ * out.  A server's sequence has no value for a NULL that is written. */
+static orm_status step_keyless(orm_op *op, orm_lane *lane, size_t row, orm_arena *scratch)
+{
+    bulk *self = op->script;
+    const orm_plan *plan = self->keyless.plan;
+    orm_value *bound = (orm_value *)self->keyless.params;
+    for (uint32_t i = 0; i < plan->n_params; i++) {
+        const orm_param *param = &plan->params[i];
+        size_t column = param->value + (param->value >= self->key);
+        ORM_TRY(orm_param_bind(op->root->dialect, param, &self->values[row * op->write.n + column],
+                               -1, 0, scratch, &bound[i], &op->error));
+    }
+    orm_status status = orm_script_step(lane, &self->keyless, &op->error);
+    orm_arena_reset(scratch);
+    if (self->made) self->made[row] = self->keyless.info.last_key;
+    return status;
+}
+
+static orm_status step_one(orm_op *op, orm_lane *lane, size_t row, orm_arena *scratch)
+{
+    bulk *self = op->script;
+    const orm_value *key = self->keyless.plan ? &self->values[row * op->write.n + self->key] : NULL;
+    if (key && key->kind == ORM_V_NULL) return step_keyless(op, lane, row, scratch);
+    orm_status status = step_rows(op, lane, &op->task, row, scratch);
+    if (self->made) self->made[row] = key ? key->as.i : op->task.info.last_key;
+    return status;
+}
+
 /* The rows of one statement get the keys behind the highest, in order; the last of them is known.
  * A trigger may interfere: then nothing is known. */
 static void take_batch_keys(bulk *self, size_t row)
@@ -99,10 +128,8 @@ static orm_status insert_rows(orm_op *op, orm_lane *lane)
     } else if (self->batch) {
         status = insert_batches(op, lane, &row, &scratch);
     }
-    for (; row < self->n_rows && status >= 0 && !self->unsure; row++) {
-        status = step_rows(op, lane, &op->task, row, &scratch);
-        if (self->made) self->made[row] = op->task.info.last_key;
-    }
+    for (; row < self->n_rows && status >= 0 && !self->unsure; row++)
+        status = step_one(op, lane, row, &scratch);
     orm_arena_dispose(&scratch);
     return status;
 }
@@ -126,6 +153,16 @@ static orm_status run_bulk(orm_op *op, orm_lane *lane)
     return orm_script_run(op, lane, insert_sure_rows);
 }
 
+static orm_status prepare_task(orm_op *op, orm_task *task, const orm_write *write)
+{
+    ORM_TRY(orm_plans_get(op->root, ORM_OP_INSERT, NULL, write, &task->plan, &op->error));
+    orm_value *bound = orm_arena_alloc(&op->arena, (task->plan->n_params + 1) * sizeof *bound);
+    if (!bound) return orm_fail_nomem(&op->error);
+    task->params = bound;
+    task->n_params = task->plan->n_params;
+    return ORM_OK;
+}
+
 orm_status orm_bulk_prepare(orm_op *op, orm_task *task, size_t rows)
 {
     const bulk *self = op->script;
@@ -134,12 +171,21 @@ orm_status orm_bulk_prepare(orm_op *op, orm_task *task, size_t rows)
     write.rows = rows;
     write.arrays = many && self->arrays;
     write.returning_key = many && self->made && !self->given;
-    ORM_TRY(orm_plans_get(op->root, ORM_OP_INSERT, NULL, &write, &task->plan, &op->error));
-    orm_value *bound = orm_arena_alloc(&op->arena, (task->plan->n_params + 1) * sizeof *bound);
-    if (!bound) return orm_fail_nomem(&op->error);
-    task->params = bound;
-    task->n_params = task->plan->n_params;
-    return ORM_OK;
+    return prepare_task(op, task, &write);
+}
+
+static orm_status prepare_keyless(orm_op *op, size_t column)
+{
+    bulk *self = op->script;
+    orm_write write = op->write;
+    uint16_t *fields = orm_arena_alloc(&op->arena, write.n * sizeof *fields);
+    if (!fields) return orm_fail_nomem(&op->error);
+    for (size_t i = 0; i + 1 < write.n; i++) fields[i] = op->write.fields[i + (i >= column)];
+    write.fields = fields;
+    write.n--;
+    write.rows = 1;
+    self->key = (uint32_t)column;
+    return prepare_task(op, &self->keyless, &write);
 }
 
 /* The place of the key among the fields that are written, or -1. */
@@ -165,12 +211,11 @@ static bool takes_given_keys(orm_op *op, size_t column)
 
 /* Whether many rows may share a statement: not when the key is sometimes given and sometimes
  * made. */
-static bool may_batch(orm_op *op)
+static bool may_batch(const orm_op *op, int column)
 {
-    int column = key_column(op);
+    const bulk *self = op->script;
     if (op->write.n == 0 || op->write.n > BATCH_PARAMS / 2) return false;
-    if (column < 0) return true;
-    return op->root->server && takes_given_keys(op, (size_t)column);
+    return column < 0 || self->given;
 }
 
 static orm_status prepare_batch(orm_op *op)
@@ -197,7 +242,10 @@ static orm_status prepare_bulk(orm_op *op)
     op->blocking = true;
     op->quick = true;
     ORM_TRY(orm_bulk_prepare(op, &op->task, 1));
-    if (!may_batch(op)) return ORM_OK;
+    int column = key_column(op);
+    if (column >= 0 && op->root->server && !takes_given_keys(op, (size_t)column))
+        ORM_TRY(prepare_keyless(op, (size_t)column));
+    if (!may_batch(op, column)) return ORM_OK;
     if (orm_model_auto_field(op->model) < 0) self->made = NULL; /* there are none */
     return op->root->server ? orm_bulk_server_prepare(op) : prepare_batch(op);
 }
@@ -220,6 +268,7 @@ static void dispose_bulk(orm_op *op)
     orm_task_dispose(&self->many);
     orm_task_dispose(&self->rest);
     orm_task_dispose(&self->newest);
+    orm_task_dispose(&self->keyless);
 }
 
 orm_op *orm_insert_many(orm_engine *engine, const orm_model *model, const uint16_t *fields,

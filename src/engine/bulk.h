@@ -19,6 +19,8 @@ typedef struct orm_bulk {
     size_t batch;                     /* rows of one statement of `many`; 0 = one by one */
     orm_task many;
     orm_task rest;                    /* servers: the rows that do not fill a batch */
+    orm_task keyless;                 /* servers: one row without its key, where some have theirs … */
+    uint32_t key;                     /* … in this place of the fields */
     size_t row;                       /* servers: whose key comes next */
     orm_task newest;                  /* embedded: reads the row with the highest key */
     int64_t highest;

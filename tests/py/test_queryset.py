@@ -127,6 +127,23 @@ async def test_limit_and_offset(music):
     assert await keys(query.limit(2).limit(None)) == [1, 2, 3, 4, 5]
 
 
+async def test_bulk_create_takes_keys_of_some_rows(world):
+    thing = world.fields(n=orm.Integer(), words=orm.Array(orm.Text(), default=list))
+    await world.create()
+    rows = [{"n": 1}, {"id": 50, "n": 2}, thing(n=3), {"n": 4, "id": 70, "words": ["x"]}, {"n": 5}]
+    made = await thing.objects.bulk_create(rows)
+    assert [row.n for row in made] == [1, 2, 3, 4, 5]
+    assert (made[1].pk, made[3].pk) == (50, 70)
+    stored = {row.pk: (row.n, row.words) for row in await thing.objects.all()}
+    assert stored == {row.pk: (row.n, row.words) for row in made}
+    assert len(stored) == 5
+    async with world.database.transaction():
+        await thing.objects.bulk_create([{"n": 6}, {"id": 90, "n": 7}])
+    with pytest.raises(orm.UniqueViolation):
+        await thing.objects.bulk_create([{"n": 8}, {"id": 50, "n": 9}])
+    assert await thing.objects.filter(n__gte=6).count() == 2
+
+
 @pytest.mark.parametrize("step", [2, -1, 0, True, 1.0, "x", 2**70])
 def test_a_slice_has_no_step(music, step):
     with pytest.raises(ValueError, match="slice has no step: not"):
