@@ -224,6 +224,12 @@ class Field:
         ]
         return f"{type(self).__name__}({', '.join(given)})"
 
+    def _missing(self, name, options):
+        unknown = [given for given in options if given not in self.arguments]
+        if unknown and not is_custom(self):  # misspelt, it may be the one that is missing
+            return UnknownArgument(self._unknown(unknown[0]))
+        return MissingArgument(f"{name} is required")
+
     def _unknown(self, name):
         from difflib import get_close_matches
 
@@ -304,7 +310,7 @@ class String(Text):
 
     def __init__(self, **options):
         if "max_length" not in options:
-            raise MissingArgument("max_length is required")
+            raise self._missing("max_length", options)
         super().__init__(**options)
 
 
@@ -430,9 +436,9 @@ class Decimal(_Number):
 
     def __init__(self, max_digits=None, decimal_places=None, **options):
         if max_digits is None:
-            raise MissingArgument("max_digits is required")
+            raise self._missing("max_digits", options)
         if decimal_places is None:
-            raise MissingArgument("decimal_places is required")
+            raise self._missing("decimal_places", options)
         super().__init__(max_digits=max_digits, decimal_places=decimal_places, **options)
 
     def check(self):
@@ -536,7 +542,7 @@ class Enum(Field):
 
     def __init__(self, enum=None, **options):
         if enum is None:
-            raise MissingArgument("enum is required")
+            raise self._missing("enum", options)
         super().__init__(enum=enum, **options)
 
     def check(self):
@@ -557,7 +563,7 @@ class Array(Field):
 
     def __init__(self, item=None, **options):
         if item is None:
-            raise MissingArgument("item is required")
+            raise self._missing("item", options)
         super().__init__(item=item, **options)
 
     def check(self):
@@ -577,7 +583,7 @@ class ForeignKey(Field):
 
     def __init__(self, to=None, allow_null=False, on_delete=None, **options):
         if to is None:
-            raise MissingArgument("to is required")
+            raise self._missing("to", options)
         self.target = to
         super().__init__(allow_null=allow_null, on_delete=on_delete, **options)
 

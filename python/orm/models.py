@@ -70,6 +70,7 @@ class ModelMeta(_core.ModelType):
     """The class of model classes: gathers the fields and registers the table."""
 
     def __new__(mcls, name, bases, namespace, **options):
+        _check_classes(name, namespace)
         if namespace.get("__abstract__", False):
             _check_names(name, _own_fields(namespace))
             return super().__new__(mcls, name, bases, namespace, definition=None, **options)
@@ -175,6 +176,20 @@ def _settle(fields, database):
 
         for field in custom:
             settle(field, database)
+
+
+def _check_classes(model, namespace):
+    """`title = orm.Text` without its parentheses would be no field, and nobody would say so."""
+    for name, value in namespace.items():
+        if (
+            isinstance(value, type)
+            and issubclass(value, Field)
+            and value.__module__ == "orm.fields"
+        ):
+            raise ConfigurationError(
+                f"model {model!r}: {name!r} is the class {value.__name__}: "
+                f"write {name} = orm.{value.__name__}(…)"
+            )
 
 
 def _check_names(model, fields):

@@ -481,15 +481,22 @@ static PyObject *refresh(PyObject *self, PyObject *unused)
 
 PyMethodDef py_instance_methods[] = {
     {"save", save, METH_NOARGS,
-     PyDoc_STR("save($self, /)\n--\n\nWrites the changed fields, or the new row.  Await it.")},
+     PyDoc_STR("save($self, /)\n--\n\nWrites the changed fields, or the new row: the instance.\n"
+               "Await it.  NoMatch: the row is gone.  ValidationError, IntegrityError.")},
     {"update", (PyCFunction)(void (*)(void))update, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("update($self, /, **values)\n--\n\nSets fields and writes them.  Await it.")},
+     PyDoc_STR(
+         "update($self, /, **values)\n--\n\nSets fields and writes them: None, also when the row\n"
+         "is gone.  Await it.  ValidationError, before anything is set; IntegrityError.")},
     {"delete", delete, METH_NOARGS,
-     PyDoc_STR("delete($self, /)\n--\n\nDeletes the row.  Await it.")},
+     PyDoc_STR("delete($self, /)\n--\n\nDeletes the row: None, also when it is gone.  Await it.\n"
+               "ForeignKeyViolation: others refer to it.")},
     {"load", load, METH_NOARGS,
-     PyDoc_STR("load($self, /)\n--\n\nReads every field of the row.  Await it.")},
+     PyDoc_STR("load($self, /)\n--\n\nReads every field of the row into the instance: itself.\n"
+               "Await it.  NoMatch: the row is gone.")},
     {"refresh", refresh, METH_NOARGS,
-     PyDoc_STR("refresh($self, /)\n--\n\nReads every field of the row again.  Await it.")},
+     PyDoc_STR(
+         "refresh($self, /)\n--\n\nReads every field of the row again, for this instance alone:\n"
+         "itself.  Await it.  NoMatch: the row is gone.")},
     {"keys", set_names, METH_NOARGS,
      PyDoc_STR("keys($self, /)\n--\n\nThe names of the fields that are set.")},
     {"items", items, METH_NOARGS,

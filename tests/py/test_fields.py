@@ -320,3 +320,33 @@ def test_urls(text):
 def test_what_is_no_url(text):
     with pytest.raises(ValueError, match=r"^Must be a real URL\.$"):
         orm.URL.converter(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "near"),
+    [
+        (lambda: orm.String(max_lenght=5), "max_length"),
+        (lambda: orm.Email(max_lenght=5), "max_length"),
+        (lambda: orm.Decimal(max_digit=5, decimal_places=2), "max_digits"),
+        (lambda: orm.Decimal(max_digits=5, decimal_place=2), "decimal_places"),
+    ],
+)
+def test_a_misspelt_argument_is_named_rather_than_the_missing_one(make, near):
+    with pytest.raises(TypeError, match=f"did you mean '{near}'"):
+        make()
+
+
+def test_a_field_without_its_parentheses_is_found_out(world):
+    with pytest.raises(orm.ConfigurationError, match=r"write title = orm\.Text\(…\)"):
+        world.fields(title=orm.Text)
+
+
+def test_a_field_type_of_ones_own_may_stand_in_the_class_body(world):
+    class Thing(world.base()):
+        class Even(orm.Integer):
+            pass
+
+        id = orm.Integer(primary_key=True)
+        number = Even()
+
+    assert list(Thing.fields) == ["id", "number"]
