@@ -30,7 +30,7 @@ static void *proxy_main(void *arg)
     int on = 1, client = accept(self->listener, NULL, NULL);
     int upstream = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = loopback(self->server_port);
-    bool open = connect(upstream, (struct sockaddr *)&address, sizeof address) == 0;
+    bool open = client >= 0 && connect(upstream, (struct sockaddr *)&address, sizeof address) == 0;
     setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     while (open && self->passed < self->limit) {
         struct pollfd wait[2] = {{client, POLLIN, 0}, {upstream, POLLIN, 0}};
@@ -41,7 +41,7 @@ static void *proxy_main(void *arg)
             open = forward(upstream, client, left < self->chunk ? left : self->chunk,
                            &self->passed);
     }
-    close(client);
+    if (client >= 0) close(client);
     close(upstream);
     return NULL;
 }
@@ -63,6 +63,7 @@ void proxy_start(proxy *self, uint16_t server_port, size_t limit, size_t chunk)
 
 void proxy_end(proxy *self)
 {
+    (void)shutdown(self->listener, SHUT_RDWR); /* nobody may have come */
     pthread_join(self->thread, NULL);
     close(self->listener);
 }

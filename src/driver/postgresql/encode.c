@@ -214,6 +214,7 @@ static void list_write(orm_buf *out, const orm_value *list)
         }
         orm_buf_reset(&item);
         value_write(&item, &list->as.list[i]);
+        if (item.failed) break; /* emptied, and the next reset would forget it */
         orm_buf_addc(out, '"');
         for (size_t k = 0; k < item.len; k++) {
             if (item.ptr[k] == '"' || item.ptr[k] == '\\') orm_buf_addc(out, '\\');

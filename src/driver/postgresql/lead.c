@@ -16,7 +16,9 @@ orm_status pg_lead(orm_conn *conn, const char *sql, size_t len, orm_error *err)
     }
     orm_buf_add(&conn->leads, sql, len);
     orm_buf_addc(&conn->leads, '\0');
-    return orm_buf_status(&conn->leads, err);
+    orm_status status = orm_buf_status(&conn->leads, err);
+    if (status < 0) orm_buf_reset(&conn->leads); /* for the next one there may be memory again */
+    return status;
 }
 
 bool pg_leads_send(orm_conn *conn)
