@@ -3,11 +3,11 @@
  *
  *   floor_postgresql URL WORKLOAD COUNT
  *
- * Workloads: get, gets100 (pipelined), all, related, create, bulk (COUNT statements of 1,000 rows).
+ * Workloads: get, gets100 (pipelined), all, related, create, and those of floor_bulk.c.
  */
 #include "floor.h"
+#include "floor_bulk.h"
 #include <endian.h>
-#include <libpq-fe.h>
 
 static PGconn *pg;
 
@@ -128,34 +128,6 @@ static double creates(int count)
     return (floor_now() - start) / count;
 }
 
-/* The arrays of 1,000 rows as text: they are made outside the timer. */
-static double bulks(int count)
-{
-    static char arrays[4][FLOOR_BULK * 32];
-    const char *values[4];
-    for (int column = 0; column < 4; column++) {
-        char *to = arrays[column];
-        for (int i = 0; i < FLOOR_BULK; i++) {
-            const char *before = i ? "," : "{";
-            if (column == 0) to += sprintf(to, "%s1", before);
-            if (column == 1) to += sprintf(to, "%s\"" FLOOR_TITLE "\"", before);
-            if (column == 2) to += sprintf(to, "%s%d", before, i);
-            if (column == 3) to += sprintf(to, "%s%.1f", before, i * 0.5);
-        }
-        strcpy(to, "}");
-        values[column] = arrays[column];
-    }
-    prepare("INSERT INTO scratch (album, title, position, rating)"
-            " SELECT * FROM unnest($1::int[], $2::text[], $3::int[], $4::float8[]) RETURNING id");
-    double start = floor_now();
-    for (int i = 0; i < count; i++) {
-        PGresult *result = must(PQexecPrepared(pg, "floor", 4, values, NULL, NULL, 1));
-        read_rows(result);
-        PQclear(result);
-    }
-    return (floor_now() - start) / count / FLOOR_BULK;
-}
-
 int main(int argc, char **argv)
 {
     if (argc < 4) floor_fail("usage: floor_postgresql URL WORKLOAD COUNT");
@@ -164,6 +136,9 @@ int main(int argc, char **argv)
     double ns = 0;
     pg = PQconnectdb(argv[1]);
     if (PQstatus(pg) != CONNECTION_OK) floor_fail(PQerrorMessage(pg));
+    char server[24];
+    snprintf(server, sizeof server, "%d", PQbackendPID(pg));
+    floor_serve(server);
     if (!strcmp(work, "get"))
         ns = gets(count);
     else if (!strcmp(work, "gets100"))
@@ -176,10 +151,9 @@ int main(int argc, char **argv)
                   count);
     else if (!strcmp(work, "create"))
         ns = creates(count);
-    else if (!strcmp(work, "bulk"))
-        ns = bulks(count);
     else
-        floor_fail("no such workload");
+        ns = floor_bulk(pg, work, count);
+    if (ns < 0) floor_fail("no such workload");
     printf("%.1f\n", ns);
     PQfinish(pg);
     return 0;

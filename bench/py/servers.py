@@ -7,15 +7,18 @@ beyond it; a target is what we aim at beyond the marks, and fails nothing.  The 
 each is compared too: on a machine with other work that says more than a median.
 
 Client and server share one CPU unless --no-pin is given: a hop to another costs 10 or 60 µs, by
-luck.
+luck.  One of them at a time has work then, so the clock shows the sum of what both have done.
+--cpu measures that sum itself (Linux): what else runs on the machine does not count.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import importlib.metadata
+import operator
 import os
 import pathlib
 import platform
@@ -78,6 +81,11 @@ FILL = {
     "postgresql": "SELECT {columns} FROM generate_series(1, {n}) AS s(i)",
     "mariadb": "SELECT {columns} FROM (SELECT seq AS i FROM seq_1_to_{n}) AS s",
 }
+# How else the raw client could write many rows: workloads of bench/c.
+WAYS = {
+    "postgresql": ["bulk-from", "bulk-values", "bulk-reserve", "bulk-copy", "bulk-each"],
+    "mariadb": ["bulk-values"],
+}
 PACKAGES = {"postgresql": ["asyncpg", "psycopg"], "mariadb": ["asyncmy"]}
 
 
@@ -85,22 +93,29 @@ class Floor:
     """The raw client in straight C, in a process of its own (bench/c/floor_….c)."""
 
     name = "raw C"
-    COUNTS = {"get": 3000, "gets100": 3000, "all": 5, "related": 5, "create": 300, "bulk": 3}
+    COUNTS = {"get": 3000, "gets100": 3000, "all": 5, "related": 5, "create": 300, "bulk": 1}
 
-    def __init__(self, kind: str, folder: pathlib.Path, url: str) -> None:
+    def __init__(
+        self, kind: str, folder: pathlib.Path, url: str, *, way: str = "", cpu: bool = False
+    ) -> None:
         self.command = [str(folder / f"floor_{kind}")]
         self.environment = dict(os.environ)
         self.counts = dict(self.COUNTS)
+        if cpu:
+            self.environment["FLOOR_CPU"] = "1"
+        self.way = way
+        if way:
+            self.name, self.counts = f"C, {way}", {"bulk": self.COUNTS["bulk"]}
         if kind == "postgresql":
             self.command.append(url)
             return
         parts = urllib.parse.urlsplit(url)
         self.command += [str(parts.hostname), str(parts.port), str(parts.username), parts.path[1:]]
         self.environment["FLOOR_PASSWORD"] = parts.password or ""
-        del self.counts["gets100"]
+        self.counts.pop("gets100", None)
 
     def nanoseconds(self, workload: str) -> float:
-        command = [*self.command, workload, str(self.counts[workload])]
+        command = [*self.command, self.way or workload, str(self.counts[workload])]
         done = subprocess.run(
             command, env=self.environment, check=True, capture_output=True, text=True
         )
@@ -134,11 +149,34 @@ async def fill(kind: str, ours: Models) -> None:
 # ---- measuring -----------------------------------------------------------------------------
 
 
-async def timed(contestant: Any, workload: str) -> float:
-    """Seconds per unit."""
-    start = time.perf_counter()
-    units = await getattr(contestant, workload)()
-    return (time.perf_counter() - start) / units
+class Timer:
+    """The clock; or, by --cpu, the time that we and the server of that pid were on a CPU."""
+
+    def __init__(self, server: int | None) -> None:
+        self.server = server
+
+    def server_seconds(self) -> float:
+        """Of its threads and of its children; a connection is one of these or of those."""
+        assert self.server is not None
+        tasks = pathlib.Path(f"/proc/{self.server}/task")
+        children = (tasks / str(self.server) / "children").read_text().split()
+        folders = [*tasks.iterdir(), *(pathlib.Path("/proc", pid) for pid in children)]
+        total = 0
+        for folder in folders:
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                total += int((folder / "schedstat").read_text().split()[0])
+        return total * 1e-9
+
+    async def timed(self, contestant: Any, workload: str) -> float:
+        """Seconds per unit."""
+        before = self.server_seconds() if self.server else 0.0
+        clock = time.process_time if self.server else time.perf_counter
+        start = clock()
+        units = await getattr(contestant, workload)()
+        took = clock() - start
+        if self.server:
+            took += self.server_seconds() - before
+        return float(took / units)
 
 
 def can(contestant: Any, workload: str) -> bool:
@@ -148,7 +186,11 @@ def can(contestant: Any, workload: str) -> bool:
 
 
 def measure(
-    contestants: list[Any], rounds: int, workloads: list[str], loop: asyncio.AbstractEventLoop
+    contestants: list[Any],
+    rounds: int,
+    workloads: list[str],
+    loop: asyncio.AbstractEventLoop,
+    timer: Timer,
 ) -> dict[str, dict[str, list[float]]]:
     times: dict[str, dict[str, list[float]]] = {
         w: {c.name: [] for c in contestants} for w in workloads
@@ -163,7 +205,7 @@ def measure(
                 if isinstance(contestant, Floor):
                     took = contestant.nanoseconds(workload) * 1e-9
                 else:
-                    took = loop.run_until_complete(timed(contestant, workload))
+                    took = loop.run_until_complete(timer.timed(contestant, workload))
                 if round_ >= 0:
                     times[workload][contestant.name].append(took)
     return times
@@ -186,9 +228,12 @@ def run_kind(
                 loop.run_until_complete(contestants[-1].check())
         peers = contestants[1:]
         if arguments.floor:
-            contestants.append(Floor(kind, arguments.floor, server.url))
+            for way in ("", *(WAYS[kind] if arguments.ways else ())):
+                floor = Floor(kind, arguments.floor, server.url, way=way, cpu=arguments.cpu)
+                contestants.append(floor)
         try:
-            return measure(contestants, arguments.rounds, workloads, loop)
+            timer = Timer(server.process.pid if arguments.cpu and server.process else None)
+            return measure(contestants, arguments.rounds, workloads, loop, timer)
         finally:
             for peer in peers:
                 loop.run_until_complete(peer.close())
@@ -198,23 +243,28 @@ def run_kind(
 # ---- reporting -----------------------------------------------------------------------------
 
 
+def show_line(title: str, cells: dict[str, list[float]], fastest: bool) -> None:
+    """Of each contestant the median time, or the shortest, and in brackets what we take of it."""
+    line = title.ljust(30)
+    ours = cells["orm"]
+    for name, times in cells.items():
+        if not times:
+            line += "–".rjust(22)
+            continue
+        took = min(times) if fastest else statistics.median(times)
+        ratio = (
+            min(ours) / took if fastest else statistics.median(map(operator.truediv, ours, times))
+        )
+        cell = f"{took * 1e6:.2f} µs" + ("" if name == "orm" else f" ({ratio:.2f} ×)")
+        line += cell.rjust(22)
+    print(line)
+
+
 def show_cells(times: dict[str, dict[str, list[float]]]) -> None:
-    """The median time of each, and in brackets what we take of it."""
-    names = list(next(iter(times.values())))
-    print(" " * 30 + "".join(name.rjust(22) for name in names))
+    print(" " * 30 + "".join(name.rjust(22) for name in next(iter(times.values()))))
     for workload, cells in times.items():
-        line = WORKLOADS[workload].ljust(30)
-        ours = cells["orm"]
-        for name in names:
-            if not cells[name]:
-                line += "–".rjust(22)
-                continue
-            cell = f"{statistics.median(cells[name]) * 1e6:.2f} µs"
-            if name != "orm":
-                ratio = statistics.median(a / b for a, b in zip(ours, cells[name]))
-                cell += f" ({ratio:.2f} ×)"
-            line += cell.rjust(22)
-        print(line)
+        show_line(WORKLOADS[workload], cells, fastest=False)
+        show_line("  fastest rounds", cells, fastest=True)
 
 
 def show_marks(kind: str, times: dict[str, dict[str, list[float]]]) -> int:
@@ -245,6 +295,8 @@ def main() -> int:
     parser.add_argument("--alone", action="store_true", help="without the peers")
     parser.add_argument("--asyncio", action="store_true", help="asyncio's own loop, not uvloop")
     parser.add_argument("--floor", type=pathlib.Path, help="the folder of the built bench/c")
+    parser.add_argument("--ways", action="store_true", help="bulk: what the raw client could send")
+    parser.add_argument("--cpu", action="store_true", help="time on a CPU instead of the clock's")
     parser.add_argument("--no-pin", action="store_true", help="let the processes use every CPU")
     arguments = parser.parse_args()
     if not arguments.no_pin and hasattr(os, "sched_setaffinity"):
@@ -266,7 +318,8 @@ def main() -> int:
         print(
             f"{kind}: {', '.join(versions)}, CPython {platform.python_version()},"
             f" {'asyncio' if arguments.asyncio else 'uvloop'}, loopback, no fsync,"
-            f" {'every CPU' if arguments.no_pin else 'one CPU'}, {arguments.rounds} rounds\n"
+            f" {'every CPU' if arguments.no_pin else 'one CPU'}, {arguments.rounds} rounds,"
+            f" {'time on a CPU' if arguments.cpu else 'by the clock'}\n"
         )
         show_cells(times)
         print()
