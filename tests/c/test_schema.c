@@ -318,6 +318,7 @@ static void *seal_all(void *arg)
     for (const orm_model *m = orm_schema_first(schema); m; m = orm_model_next(m)) {
         if (orm_model_seal(m, NULL) < 0) return schema;
         orm_query *query = orm_query_new(m);
+        (void)orm_test_note_pointer(query);
         if (orm_query_model(query) != m) return schema;
         orm_query_unref(query);
     }

@@ -34,6 +34,7 @@ static orm_status row_take(void *self, const orm_cell *cells, orm_error *err)
         }
         if (a->cells[i].kind == ORM_V_TEXT || a->cells[i].kind == ORM_V_BLOB) {
             a->cells[i].as.ptr = orm_arena_copy(&arena, a->cells[i].as.ptr, a->cells[i].len);
+            if (!a->cells[i].as.ptr) return orm_fail_nomem(err);
         }
     }
     a->number = a->layout ? a->cells[0].as.i : 0;
