@@ -89,9 +89,23 @@ class Database(_core.Database):
             await self.execute(query, one)
 
     async def iterate(self, query: Query, values: Values = None) -> AsyncIterator[Record]:
-        """The rows of a statement one after another; they are read at once."""
-        for row in await self.fetch_all(query, values):
-            yield row
+        """The rows of a statement one after another.
+
+        On PostgreSQL some hundred are read at a time, on the others all at once.
+        """
+        from .streams import chunks
+
+        if isinstance(query, str):
+            found, columns = chunks(self, *self._text(query, values)), None
+        else:
+            sql, bound, columns = self._expression(query, values)
+            found = chunks(self, sql, bound)
+        try:
+            async for rows in found:
+                for row in processed(columns, rows):
+                    yield row
+        finally:
+            await found.aclose()
 
     def connection(self) -> Connection:
         """The database itself, in the shape of a connection."""

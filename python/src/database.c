@@ -411,6 +411,20 @@ static void database_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+/* Where the contract is broken it says yes: the statement itself raises what is wrong. */
+static PyObject *database_in_transaction(PyObject *self, PyObject *unused)
+{
+    py_transaction *scope = NULL, *ancestor = NULL;
+    PyObject *error = NULL;
+    (void)unused;
+    if (py_transaction_scope(database_of(self), &scope, &ancestor, &error) < 0) return NULL;
+    bool is_inside = scope || error;
+    Py_XDECREF((PyObject *)scope);
+    Py_XDECREF((PyObject *)ancestor);
+    Py_XDECREF(error);
+    return PyBool_FromLong(is_inside);
+}
+
 #define FASTCALL(f) ((PyCFunction)(void (*)(void))(f))
 #define WITH_KEYWORDS (METH_FASTCALL | METH_KEYWORDS)
 static PyMethodDef database_methods[] = {
@@ -420,6 +434,8 @@ static PyMethodDef database_methods[] = {
      "disconnect(): closes what this event loop and its thread have open; a later query opens it "
      "again."},
     {"_close", database_close, METH_NOARGS, "_close(): closes what this thread has open, now."},
+    {"_in_transaction", database_in_transaction, METH_NOARGS,
+     "_in_transaction(): what is asked now is part of a transaction."},
     {"_is_idle", database_is_idle, METH_NOARGS, "_is_idle(): nothing is under way."},
     {"_set_routes", py_routes_set, METH_VARARGS,
      "_set_routes(ask, signs, names, holders): statements may have to run elsewhere: see route.c."},
