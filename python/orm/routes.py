@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import sys
 from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
+from types import AsyncGeneratorType
 from urllib.parse import quote, urlencode
 from weakref import WeakKeyDictionary, ref
 
 import databases
 
 from . import _core, sqlite_functions
-from .exceptions import ConfigurationError, InterfaceError
+from .exceptions import ConcurrentUse, ConfigurationError, InterfaceError
 from .route_drivers import DRIVERS, NOTHING
 
 TYPE_CHECKING = False
@@ -53,6 +55,8 @@ DIALECTS = {
 }
 # Connections of the engine to a database that runs wholly through its own driver.
 LINES = 10
+# Seconds after which who waits for a locked connection looks at who has it.
+PATIENCE = 5.0
 
 
 def open_beside(source: databases.Database) -> _core.Database:
@@ -387,6 +391,53 @@ class Way:
         return source._global_connection or new_connection(source)
 
 
+class _Lock:
+    """A lock of a connection, which the loop over the rows of `database.iterate()` may hold.
+
+    A statement inside of that loop would wait for ever: it is told so when the loop has stood
+    still twice for PATIENCE.
+    """
+
+    def __init__(self, connection: Any, lock: asyncio.Lock) -> None:
+        self.connection = connection
+        self.lock = lock
+
+    async def __aenter__(self) -> None:
+        if self.lock.locked():
+            await self.wait()
+        else:
+            await self.lock.acquire()
+
+    async def wait(self) -> None:
+        before = None
+        while True:
+            try:
+                await asyncio.wait_for(self.lock.acquire(), PATIENCE)
+                return
+            except asyncio.TimeoutError:
+                row = _row_of_loop(self.connection)
+                if row is not None and row is before:
+                    raise ConcurrentUse(
+                        "the connection is locked by the loop over database.iterate() of "
+                        "databases, in which this waits: fetch its rows first, with fetch_all()"
+                    ) from None
+                before = row
+
+    async def __aexit__(self, *error: object) -> None:
+        self.lock.release()
+
+
+def _row_of_loop(connection: Any) -> Any:
+    """The row that a generator of `connection.iterate()` has given away and stands at."""
+    code = type(connection).iterate.__code__
+    for thing in gc.get_objects():
+        if type(thing) is AsyncGeneratorType and thing.ag_code is code and not thing.ag_running:
+            here = thing.ag_frame.f_locals if thing.ag_frame is not None else {}
+            if here.get("self") is connection and "record" in here:
+                return here["record"]
+    return None
+
+
 class Line:
     """One connection of the engine: a statement at a time, perhaps inside of a transaction.
 
@@ -436,7 +487,10 @@ class Line:
         if self.stack is not None:
             return await self.run(sql, values)
         connection = await self.way.choose()
-        async with connection, connection._query_lock:
+        # the former is held while a transaction of theirs begins or ends, which asyncpg does
+        # not bear beside a statement
+        begins = _Lock(connection, connection._transaction_lock)
+        async with connection, begins, _Lock(connection, connection._query_lock):
             return await self.way.routes.driver.run(connection.raw_connection, sql, values)
 
     async def run(self, sql: str, values: Sequence[Any] = ()) -> Answer:
@@ -447,8 +501,8 @@ class Line:
         connection = await self.way.choose()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(connection)
-            await stack.enter_async_context(connection._transaction_lock)
-            await stack.enter_async_context(connection._query_lock)
+            await stack.enter_async_context(_Lock(connection, connection._transaction_lock))
+            await stack.enter_async_context(_Lock(connection, connection._query_lock))
             self.connection = connection
             self.is_nested = self.way.routes.driver.in_transaction(connection.raw_connection)
             await self.run("SAVEPOINT orm_route" if self.is_nested else sql)

@@ -8,6 +8,7 @@ import gc
 import os
 import sqlite3
 import weakref
+from contextlib import aclosing
 
 import pytest
 
@@ -774,3 +775,64 @@ async def test_an_operation_whose_database_is_gone_says_so(theirs):
     gc.collect()
     with pytest.raises(orm.InterfaceError, match="is gone"):
         await operation
+
+
+# ---- inside of their iterate() -----------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    from orm import routes
+
+    monkeypatch.setattr(routes, "PATIENCE", 0.05)
+
+
+async def generators_closed():
+    """The loop closes what `databases` leaves to it."""
+    for _ in range(500):
+        gc.collect()
+        await asyncio.sleep(0.01)
+        if len(asyncio.all_tasks()) == 1:
+            return
+
+
+async def test_a_statement_inside_of_their_iterate_is_an_error_and_no_hang(theirs, impatient):
+    Thing = theirs.Thing
+    await theirs.create()
+    await Thing.objects.bulk_create([{"name": "a"}, {"name": "b"}])
+    for statement in (Thing.objects.count, lambda: Thing.objects.get_or_create(name="c")):
+        async with theirs.database as database:
+            async with database.connection() as connection:
+                with pytest.raises(orm.ConcurrentUse, match="fetch its rows first"):
+                    async with aclosing(connection.iterate("SELECT name FROM thing")) as rows:
+                        async for _row in rows:
+                            await statement()
+                await generators_closed()
+            assert await Thing.objects.count() == 2
+
+
+async def test_who_waits_for_another_loop_that_goes_on_gets_the_connection(theirs, monkeypatch):
+    """Two tasks on one connection: a loop that takes longer than patience, but goes on."""
+    from orm import routes
+
+    monkeypatch.setattr(routes, "PATIENCE", 0.4)
+    Thing = theirs.Thing
+    await theirs.create()
+    names = [f"{i:02}" for i in range(60)]
+    await Thing.objects.bulk_create([{"name": name} for name in names])
+    database = theirs.open(force_rollback=True)
+    Thing = theirs.Thing
+    async with database:
+
+        async def read():
+            seen = []
+            async for row in database.iterate("SELECT name FROM thing ORDER BY name"):
+                seen.append(row[0])
+                await asyncio.sleep(0.02)
+            return seen
+
+        reader = asyncio.ensure_future(read())
+        await asyncio.sleep(0.01)
+        assert await Thing.objects.count() == 60
+        assert await reader == names
+        await generators_closed()
