@@ -311,7 +311,8 @@ class Routes:
             return None
         connection = held_connection(source)
         if connection is None and source._force_rollback and not source.is_connected:
-            raise InterfaceError(
+            # databases itself: AssertionError("DatabaseBackend is not running")
+            raise _NotRunning(
                 "this databases.Database is in force_rollback and not connected: without its "
                 "global connection nothing would be rolled back; await database.connect() first"
             )
@@ -389,6 +390,10 @@ class Way:
                 raise InterfaceError("the connection of databases.Database is gone")
             return connection
         return source._global_connection or new_connection(source)
+
+
+class _NotRunning(InterfaceError, AssertionError):
+    """A databases.Database that has to be connected and is not."""
 
 
 class _Lock:

@@ -836,3 +836,13 @@ async def test_who_waits_for_another_loop_that_goes_on_gets_the_connection(their
         assert await Thing.objects.count() == 60
         assert await reader == names
         await generators_closed()
+
+
+async def test_force_rollback_without_a_connection_is_an_error_that_code_may_catch(theirs):
+    """On servers `databases` itself raises AssertionError."""
+    await theirs.create()
+    theirs.open(force_rollback=True)
+    with pytest.raises(AssertionError) as caught:
+        await theirs.Thing.objects.count()
+    assert isinstance(caught.value, orm.InterfaceError)
+    assert "await database.connect() first" in str(caught.value)

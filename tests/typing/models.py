@@ -8,9 +8,9 @@ import datetime
 import decimal
 import enum
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
-from typing_extensions import assert_type
+from typing_extensions import Self, assert_type
 
 import orm
 
@@ -187,3 +187,26 @@ async def registries() -> None:
     await Venue.objects.bulk_update([found], ["name"])
     await Venue.objects.bulk_create([{"name": "x"}])
     await registry.drop_all()
+
+
+# ---- a queryset of one's own -------------------------------------------------------------------
+# mypy knows it from the assignment; pyright takes the declaration of orm.Model unless there is one
+
+
+class CityQuerySet(orm.QuerySet["City"]):
+    def large(self) -> Self:
+        return self.filter(people__gt=1_000_000)
+
+
+class City(orm.Model):
+    objects: ClassVar[CityQuerySet] = CityQuerySet()  # pyright: ignore
+    id = orm.Integer(primary_key=True)
+    people = orm.Integer()
+
+
+async def own_querysets() -> None:
+    assert_type(City.objects, CityQuerySet)
+    assert_type(City.objects.large().limit(3), CityQuerySet)
+    assert_type(await City.objects.large().first(), City | None)
+    assert_type(await City.objects.large().all(), list[City])
+    City.objects.lagre()  # type: ignore[attr-defined] # pyright: ignore
