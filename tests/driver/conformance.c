@@ -1,5 +1,6 @@
 /* conformance.c - the promises of include/orm/driver.h, one test each. */
 #include "conformance.h"
+#include "client.h"
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
@@ -38,9 +39,7 @@ static orm_status sink_row(void *self, const orm_cell *cells, orm_error *err)
     for (size_t i = 0; i < to->columns && i < ORM_COUNT(to->last); i++) {
         to->last[i] = cells[i];
         if (cells[i].kind != ORM_V_TEXT && cells[i].kind != ORM_V_BLOB) continue;
-        size_t len = cells[i].len < 63 ? cells[i].len : 63;
-        memcpy(to->text[i], cells[i].as.ptr, len);
-        to->text[i][len] = '\0';
+        client_copy_text(&cells[i], to->text[i], sizeof(to->text[i]));
     }
     if (!to->stop_after || to->rows < to->stop_after) return ORM_OK;
     if (to->stop_with < 0) return orm_fail(err, to->stop_with, "the sink says no");
@@ -50,31 +49,8 @@ static orm_status sink_row(void *self, const orm_cell *cells, orm_error *err)
 static orm_conn *connect_to(bool fresh)
 {
     orm_conn_config config = {.busy_timeout_ms = 60000, .create = true};
-    orm_conn *conn = NULL;
-    orm_error err = {0};
     fix->config(&config, fresh);
-    ORM_TEST_OK(drv->open(&config, &conn, &err), &err);
-    assert_non_null(conn);
-    assert_ptr_equal(((orm_conn_base *)(void *)conn)->driver, drv);
-    return conn;
-}
-
-static orm_stmt *prepared(orm_conn *conn, const char *sql)
-{
-    orm_stmt *stmt = NULL;
-    orm_error err = {0};
-    ORM_TEST_OK(drv->prepare(conn, sql, strlen(sql), NULL, &stmt, &err), &err);
-    assert_non_null(stmt);
-    return stmt;
-}
-
-/* A while at most: the budget may end before the descriptor is ready. */
-static void wait_for(orm_conn *conn, orm_status want)
-{
-    struct pollfd wait = {.fd = ((orm_conn_base *)(void *)conn)->fd,
-                          .events = want == ORM_WANT_READ ? POLLIN : POLLOUT};
-    assert_true(wait.fd >= 0);
-    poll(&wait, 1, 5);
+    return client_open(drv, &config);
 }
 
 void conformance_wait_hangup(orm_conn *conn)
@@ -90,8 +66,7 @@ static void settle(orm_conn *conn)
     orm_error err = {0};
     assert_non_null(drv->cancel);
     ORM_TEST_OK(drv->cancel(conn, &err), &err);
-    while ((status = drv->settle(conn, &err)) == ORM_WANT_READ || status == ORM_WANT_WRITE)
-        wait_for(conn, status);
+    while (client_wants(status = drv->settle(conn, &err))) client_wait(conn, status);
     ORM_TEST_OK(status, &err);
     assert_int_not_equal(drv->state(conn), ORM_CONN_BUSY);
 }
@@ -101,14 +76,7 @@ static orm_status drive(orm_conn *conn, orm_stmt *stmt, sink *to, orm_budget *bu
                         orm_exec_info *info, orm_error *err)
 {
     orm_row_target target = {sink_row, to};
-    orm_budget unlimited = {0};
-    orm_status status;
-    for (;;) {
-        status = drv->step(conn, stmt, to ? &target : NULL, budget ? budget : &unlimited, info,
-                           err);
-        if (status != ORM_WANT_READ && status != ORM_WANT_WRITE) break;
-        wait_for(conn, status);
-    }
+    orm_status status = client_finish(conn, stmt, to ? &target : NULL, budget, info, err);
     if (drv->state(conn) == ORM_CONN_BUSY) settle(conn);
     return status;
 }
@@ -116,13 +84,10 @@ static orm_status drive(orm_conn *conn, orm_stmt *stmt, sink *to, orm_budget *bu
 static orm_status run_with(orm_conn *conn, const char *sql, const orm_value *params, size_t n,
                            sink *to, orm_budget *budget, orm_exec_info *info, orm_error *err)
 {
-    orm_stmt *stmt = NULL;
-    orm_status status = drv->prepare(conn, sql, strlen(sql), budget, &stmt, err);
-    if (to) to->stmt = stmt;
-    if (status >= 0) status = drv->start(conn, stmt, params, n, err);
-    if (status >= 0) status = drive(conn, stmt, to, budget, info, err);
-    if (to) to->stmt = NULL;
-    drv->finalize(conn, stmt);
+    orm_row_target target = {sink_row, to};
+    orm_status status = client_run(conn, sql, params, n, to ? &target : NULL, to ? &to->stmt : NULL,
+                                   budget, info, err);
+    if (drv->state(conn) == ORM_CONN_BUSY) settle(conn);
     return status;
 }
 
@@ -198,7 +163,7 @@ static void test_close_ends_everything(void **state)
     insert_ok(conn, "lost", 1);
     orm_error err = {0};
     sink to = {.stop_after = 1, .stop_with = ORM_DONE};
-    orm_stmt *idle = prepared(conn, fix->select), *open = prepared(conn, fix->thousand);
+    orm_stmt *idle = client_prepare(conn, fix->select), *open = client_prepare(conn, fix->thousand);
     ORM_TEST_OK(drv->start(conn, open, NULL, 0, &err), &err);
     assert_int_equal(drive(conn, open, &to, NULL, NULL, &err), ORM_DONE);
     assert_non_null(idle);
@@ -291,7 +256,7 @@ static void test_columns(void **state)
 {
     (void)state;
     orm_conn *conn = fix->can & CAN_SQL ? connect_with_table() : connect_to(true);
-    orm_stmt *stmt = prepared(conn, fix->select);
+    orm_stmt *stmt = client_prepare(conn, fix->select);
     orm_error err = {0};
     if (!is_embedded()) {
         ORM_TEST_OK(drv->start(conn, stmt, NULL, 0, &err), &err);
@@ -302,7 +267,7 @@ static void test_columns(void **state)
     assert_string_equal(drv->column_name(stmt, 2), "n");
     assert_null(drv->column_name(stmt, 3));
     drv->finalize(conn, stmt);
-    stmt = prepared(conn, fix->begin);
+    stmt = client_prepare(conn, fix->begin);
     assert_int_equal(drv->column_count(stmt), 0);
     drv->finalize(conn, stmt);
     drv->close(conn);
@@ -321,7 +286,7 @@ static void test_is_readonly(void **state)
     };
     for (size_t i = 0; i < ORM_COUNT(cases); i++) {
         if (!cases[i].sql) continue;
-        orm_stmt *stmt = prepared(conn, cases[i].sql);
+        orm_stmt *stmt = client_prepare(conn, cases[i].sql);
         if (drv->is_readonly(stmt) != cases[i].reads) fail_msg("is_readonly: %s", cases[i].sql);
         drv->finalize(conn, stmt);
     }
@@ -334,7 +299,7 @@ static void test_order_of_calls(void **state)
 {
     (void)state;
     orm_conn *conn = connect_to(true);
-    orm_stmt *stmt = prepared(conn, fix->thousand);
+    orm_stmt *stmt = client_prepare(conn, fix->thousand);
     sink to = {0};
     orm_error err = {0};
     assert_int_equal(drive(conn, stmt, &to, NULL, NULL, &err), ORM_EMISUSE); /* not started */
@@ -359,7 +324,7 @@ static void test_step_after_the_end(void **state)
     (void)state;
     NEEDS(CAN_SQL);
     orm_conn *conn = connect_to(true);
-    orm_stmt *stmt = prepared(conn, fix->thousand);
+    orm_stmt *stmt = client_prepare(conn, fix->thousand);
     orm_error err = {0};
     ORM_TEST_OK(drv->start(conn, stmt, NULL, 0, &err), &err);
     assert_int_equal(drive(conn, stmt, NULL, NULL, NULL, &err), ORM_DONE); /* no target */
@@ -388,7 +353,7 @@ static void test_early_end(void **state)
 {
     (void)state;
     orm_conn *conn = connect_to(true);
-    orm_stmt *stmt = prepared(conn, fix->thousand);
+    orm_stmt *stmt = client_prepare(conn, fix->thousand);
     sink to = {.stop_after = 2, .stop_with = ORM_DONE};
     orm_error err = {0};
     ORM_TEST_OK(drv->start(conn, stmt, NULL, 0, &err), &err);
@@ -415,7 +380,7 @@ static void expect_echo(orm_conn *conn, orm_value value, int kind)
 {
     sink to = {.columns = 1};
     orm_error err = {0};
-    orm_stmt *stmt = prepared(conn, fix->echo);
+    orm_stmt *stmt = client_prepare(conn, fix->echo);
     ORM_TEST_OK(drv->start(conn, stmt, &value, 1, &err), &err);
     ORM_TEST_OK(drive(conn, stmt, &to, NULL, NULL, &err), &err);
     assert_int_equal(to.rows, 1);
@@ -467,7 +432,7 @@ static void test_values_refused(void **state)
     (void)state;
     NEEDS(CAN_SQL);
     orm_conn *conn = connect_to(true);
-    orm_stmt *stmt = prepared(conn, fix->echo);
+    orm_stmt *stmt = client_prepare(conn, fix->echo);
     orm_value day = {.kind = ORM_V_DATE, .as.i = 1};
     orm_value days = orm_list(&day, 1), list = orm_list(&days, 1); /* a list in a list */
     orm_value huge = {.kind = ORM_V_TEXT, .len = (size_t)5 << 30, .as.ptr = "never read"};
@@ -733,7 +698,7 @@ static void test_yield_between_rows(void **state)
 {
     (void)state;
     orm_conn *conn = connect_to(true);
-    orm_stmt *stmt = prepared(conn, fix->thousand);
+    orm_stmt *stmt = client_prepare(conn, fix->thousand);
     sink to = {0};
     orm_error err = {0};
     orm_budget budget = {.yield_ns = 1}; /* long past */
@@ -757,7 +722,7 @@ static void test_yield_inside_a_step(void **state)
     (void)state;
     NEEDS(CAN_REWIND);
     orm_conn *conn = connect_to(true);
-    orm_stmt *stmt = prepared(conn, fix->slow_read);
+    orm_stmt *stmt = client_prepare(conn, fix->slow_read);
     sink to = {0};
     orm_error err = {0};
     orm_budget budget = {.yield_ns = orm_now_ns() + 2 * MS};
@@ -864,7 +829,7 @@ static void test_want_read(void **state)
     (void)state;
     NEEDS(CAN_WAIT);
     orm_conn *conn = connect_to(true);
-    orm_stmt *stmt = prepared(conn, fix->waits);
+    orm_stmt *stmt = client_prepare(conn, fix->waits);
     orm_error err = {0};
     ORM_TEST_OK(drv->start(conn, stmt, NULL, 0, &err), &err);
     assert_int_equal(drv->step(conn, stmt, NULL, &(orm_budget){0}, NULL, &err), ORM_WANT_READ);
@@ -912,14 +877,14 @@ static void test_cancel(void **state)
     canceller what = {.conn = conn, .ms = 30};
     pthread_t thread;
     uint64_t began = orm_now_ns();
-    orm_stmt *stmt = prepared(conn, fix->endless);
+    orm_stmt *stmt = client_prepare(conn, fix->endless);
     ORM_TEST_OK(drv->start(conn, stmt, NULL, 0, &err), &err);
     assert_int_equal(pthread_create(&thread, NULL, cancel_later, &what), 0);
     orm_status status;
     while ((status = drv->step(conn, stmt, NULL, &(orm_budget){0}, NULL, &err)) == ORM_WANT_READ ||
            status == ORM_WANT_WRITE) {
         if (atomic_load(&what.failed)) break;
-        wait_for(conn, status);
+        client_wait(conn, status);
     }
     atomic_store(&what.over, true);
     pthread_join(thread, NULL);
@@ -960,7 +925,7 @@ static void test_settle(void **state)
     if (!drv->settle) skip();
     for (int finalizes = 0; finalizes <= 1; finalizes++) {
         orm_conn *conn = connect_to(true);
-        orm_stmt *stmt = prepared(conn, fix->endless);
+        orm_stmt *stmt = client_prepare(conn, fix->endless);
         orm_error err = {0};
         orm_status status = ORM_OK;
         ORM_TEST_OK(drv->start(conn, stmt, NULL, 0, &err), &err);
@@ -968,7 +933,7 @@ static void test_settle(void **state)
         while (orm_now_ns() < until) {
             status = drv->step(conn, stmt, NULL, &(orm_budget){0}, NULL, &err);
             assert_true(status == ORM_WANT_READ || status == ORM_WANT_WRITE);
-            wait_for(conn, status);
+            client_wait(conn, status);
         }
         if (finalizes)
             drv->finalize(conn, stmt);

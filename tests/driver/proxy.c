@@ -1,6 +1,6 @@
 /* proxy.c - see proxy.h. */
 #include "proxy.h"
-#include "../c/harness.h"
+#include "client.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -66,4 +66,59 @@ void proxy_end(proxy *self)
     (void)shutdown(self->listener, SHUT_RDWR); /* nobody may have come */
     pthread_join(self->thread, NULL);
     close(self->listener);
+}
+
+/* ---- whole sessions -------------------------------------------------------------------------- */
+
+static orm_status count_row(void *rows, const orm_cell *cells, orm_error *err)
+{
+    (void)cells, (void)err;
+    ++*(size_t *)rows;
+    return ORM_OK;
+}
+
+static orm_status session_run(const proxy_session *self, size_t limit, size_t chunk, size_t *passed)
+{
+    proxy between;
+    orm_conn_config config = self->config;
+    orm_conn *conn = NULL;
+    orm_error err = {0};
+    size_t rows = 0;
+    orm_row_target target = {count_row, &rows};
+    proxy_start(&between, self->config.port, limit, chunk);
+    config.host = "127.0.0.1";
+    config.port = between.port;
+    orm_status status = self->driver->open(&config, &conn, &err);
+    if (status >= 0) {
+        status = client_run(conn, self->sql, NULL, 0, &target, NULL, NULL, NULL, &err);
+        assert_int_equal(rows, status < 0 ? 0 : self->rows);
+        if (status < 0) {
+            assert_int_equal(self->driver->state(conn), ORM_CONN_BROKEN);
+            assert_true(err.flags & ORM_ERROR_DISCONNECT);
+        }
+    }
+    self->driver->close(conn);
+    proxy_end(&between);
+    *passed = between.passed;
+    return status;
+}
+
+void proxy_cut_anywhere(const proxy_session *session)
+{
+    size_t total, passed, cuts = 0;
+    assert_int_equal(session_run(session, SIZE_MAX, SIZE_MAX, &total), ORM_DONE);
+    for (size_t limit = 1; limit < total; limit += 29, cuts++) {
+        orm_status status = session_run(session, limit, SIZE_MAX, &passed);
+        bool lost = status == ORM_ECONNLOST || status == ORM_ECONNECT;
+        if (!lost && !(session->tls && status == ORM_ETLS))
+            fail_msg("cut after %zu bytes of %zu: %s", limit, total, orm_status_name(status));
+    }
+    assert_true(cuts > 25);
+}
+
+void proxy_byte_by_byte(const proxy_session *session)
+{
+    size_t passed;
+    assert_int_equal(session_run(session, SIZE_MAX, 1, &passed), ORM_DONE);
+    assert_int_equal(session_run(session, SIZE_MAX, 7, &passed), ORM_DONE);
 }

@@ -9,6 +9,7 @@
  */
 #ifndef ORM_TEST_PROXY_H
 #define ORM_TEST_PROXY_H
+#include <orm/driver.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,5 +26,18 @@ typedef struct proxy {
 /* Fails the running test when there is no socket. */
 void proxy_start(proxy *self, uint16_t server_port, size_t limit, size_t chunk);
 void proxy_end(proxy *self);
+
+/* A statement of so many rows through a line that is cut: all of its rows, or an error and none.
+ * Cut behind every 29th byte of the session, in which errors of `tls` count as well when it may
+ * begin with TLS; and whole, in pieces of one and of seven bytes. */
+typedef struct proxy_session {
+    const orm_driver *driver;
+    orm_conn_config config; /* of the server itself, by TCP */
+    const char *sql;
+    size_t rows;
+    bool tls;
+} proxy_session;
+void proxy_cut_anywhere(const proxy_session *session);
+void proxy_byte_by_byte(const proxy_session *session);
 
 #endif

@@ -3,6 +3,7 @@
  * Needs a server whose user may make databases: ORM_TEST_MARIADB_URL, as tests/servers/servers.py
  * sets it.  Without one the program exits with 77: skipped.
  */
+#include "client.h"
 #include "conformance.h"
 #include "dialect/dialect.h"
 #include "driver/driver_internal.h"
@@ -53,8 +54,7 @@ static orm_status answer_row(void *self, const orm_cell *cells, orm_error *err)
     for (size_t i = 0; i < to->columns && i < ORM_COUNT(to->cells); i++) {
         to->cells[i] = cells[i];
         if (cells[i].kind != ORM_V_TEXT && cells[i].kind != ORM_V_BLOB) continue;
-        snprintf(to->texts[i], sizeof(to->texts[i]), "%.*s", (int)cells[i].len,
-                 (const char *)cells[i].as.ptr);
+        client_copy_text(&cells[i], to->texts[i], sizeof(to->texts[i]));
     }
     return ORM_OK;
 }
@@ -63,43 +63,22 @@ static orm_status finish(orm_conn *conn, orm_stmt *stmt, answer *to, orm_budget 
                          orm_exec_info *info, orm_error *err)
 {
     orm_row_target target = {answer_row, to};
-    orm_status status;
     answering = stmt;
-    while ((status = drv->step(conn, stmt, to ? &target : NULL, budget, info, err)) ==
-               ORM_WANT_READ ||
-           status == ORM_WANT_WRITE) {
-        struct pollfd wait = {.fd = ((orm_conn_base *)(void *)conn)->fd,
-                              .events = status == ORM_WANT_READ ? POLLIN : POLLOUT};
-        poll(&wait, 1, 5);
-    }
-    return status;
+    return client_finish(conn, stmt, to ? &target : NULL, budget, info, err);
 }
 
 static orm_status run(orm_conn *conn, const char *sql, const orm_value *values, size_t n,
                       answer *to, orm_exec_info *info, orm_error *err)
 {
-    orm_stmt *stmt = NULL;
-    orm_budget budget = {0};
-    orm_status status = drv->prepare(conn, sql, strlen(sql), NULL, &stmt, err);
-    if (status >= 0) status = drv->start(conn, stmt, values, n, err);
-    if (status >= 0) status = finish(conn, stmt, to, &budget, info, err);
-    drv->finalize(conn, stmt);
-    return status;
-}
-
-static orm_conn *connect_with(const orm_conn_config *config)
-{
-    orm_conn *conn = NULL;
-    orm_error err = {0};
-    ORM_TEST_OK(drv->open(config, &conn, &err), &err);
-    return conn;
+    orm_row_target target = {answer_row, to};
+    return client_run(conn, sql, values, n, to ? &target : NULL, &answering, NULL, info, err);
 }
 
 static orm_conn *open_base(void)
 {
     orm_conn_config config = {0};
     base_config(&config);
-    return connect_with(&config);
+    return client_open(drv, &config);
 }
 
 static answer ask(orm_conn *conn, const char *sql)
@@ -227,7 +206,7 @@ static void test_options(void **state)
     config.option_names = &name;
     config.option_values = &value;
     config.n_options = 1;
-    orm_conn *conn = connect_with(&config);
+    orm_conn *conn = client_open(drv, &config);
     assert_int_equal(ask(conn, "SELECT @@innodb_lock_wait_timeout").cells[0].as.i, 7);
     orm_error err = {0};
     assert_int_equal(try_sql(conn, "CREATE TABLE nosuch (x INT)", &err), ORM_EOPERATIONAL);
@@ -609,7 +588,7 @@ static void test_error_names(void **state)
     new_database(true);
     orm_conn_config config = {0};
     server_config(&config, false);
-    orm_conn *conn = connect_with(&config);
+    orm_conn *conn = client_open(drv, &config);
     orm_error err;
     ask(conn, "CREATE TABLE p (id INT PRIMARY KEY)");
     ask(conn, "CREATE TABLE c (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(20) NOT NULL, "
@@ -648,7 +627,7 @@ static void test_deadlock(void **state)
     new_database(true);
     orm_conn_config config = {0};
     server_config(&config, false);
-    orm_conn *a = connect_with(&config), *b = connect_with(&config);
+    orm_conn *a = client_open(drv, &config), *b = client_open(drv, &config);
     orm_error err = {0};
     pthread_t thread;
     ask(a, "CREATE TABLE t (id INT PRIMARY KEY, n INT)");
@@ -677,7 +656,7 @@ static void test_lock_wait(void **state)
     new_database(true);
     orm_conn_config config = {0};
     server_config(&config, false);
-    orm_conn *a = connect_with(&config), *b = connect_with(&config);
+    orm_conn *a = client_open(drv, &config), *b = client_open(drv, &config);
     orm_error err = {0};
     ask(a, "CREATE TABLE t (id INT PRIMARY KEY)");
     ask(a, "BEGIN");
@@ -700,7 +679,7 @@ static void test_ddl_ends_a_transaction(void **state)
     new_database(true);
     orm_conn_config config = {0};
     server_config(&config, false);
-    orm_conn *conn = connect_with(&config);
+    orm_conn *conn = client_open(drv, &config);
     orm_error err = {0};
     ask(conn, "CREATE TABLE t (id INT)");
     ask(conn, "BEGIN");
@@ -748,7 +727,7 @@ static void test_columns_change(void **state)
     new_database(true);
     orm_conn_config config = {0};
     server_config(&config, false);
-    orm_conn *conn = connect_with(&config), *other = connect_with(&config);
+    orm_conn *conn = client_open(drv, &config), *other = client_open(drv, &config);
     orm_error err = {0};
     orm_stmt *all = NULL, *plain = NULL;
     orm_budget budget = {0};
@@ -923,53 +902,26 @@ static void test_conflicts(void **state)
 /* ---- a bad line ---------------------------------------------------------------------------------- */
 
 /* What comes out at the other end: an error, or all of it. */
-static orm_status through_proxy(size_t limit, size_t chunk, size_t *passed)
+static proxy_session session(void)
 {
-    proxy between;
-    orm_conn_config config = {0};
-    orm_conn *conn = NULL;
-    orm_error err = {0};
-    answer to = {0};
-    proxy_start(&between, url.port, limit, chunk);
-    base_config(&config);
-    config.host = "127.0.0.1";
-    config.port = between.port;
-    orm_status status = drv->open(&config, &conn, &err);
-    bool opened = status >= 0;
-    if (opened)
-        status = run(conn, "SELECT REPEAT('x', seq) FROM seq_1_to_40", NULL, 0, &to, NULL, &err);
-    if (status < 0 && opened) {
-        assert_int_equal(to.rows, 0);
-        assert_int_equal(drv->state(conn), ORM_CONN_BROKEN);
-        assert_true(err.flags & ORM_ERROR_DISCONNECT);
-    } else if (opened) {
-        assert_int_equal(to.rows, 40);
-    }
-    drv->close(conn);
-    proxy_end(&between);
-    *passed = between.passed;
-    return status;
+    proxy_session self = {
+        .driver = drv, .sql = "SELECT REPEAT('x', seq) FROM seq_1_to_40", .rows = 40};
+    base_config(&self.config);
+    return self;
 }
 
 static void test_cut_anywhere(void **state)
 {
     (void)state;
-    size_t total, passed;
-    assert_int_equal(through_proxy(SIZE_MAX, SIZE_MAX, &total), ORM_DONE);
-    assert_true(total > 1000);
-    for (size_t limit = 1; limit < total; limit += 29) {
-        orm_status status = through_proxy(limit, SIZE_MAX, &passed);
-        if (status != ORM_ECONNLOST && status != ORM_ECONNECT)
-            fail_msg("cut after %zu bytes of %zu: %s", limit, total, orm_status_name(status));
-    }
+    proxy_session self = session();
+    proxy_cut_anywhere(&self);
 }
 
 static void test_byte_by_byte(void **state)
 {
     (void)state;
-    size_t passed;
-    assert_int_equal(through_proxy(SIZE_MAX, 1, &passed), ORM_DONE);
-    assert_int_equal(through_proxy(SIZE_MAX, 7, &passed), ORM_DONE);
+    proxy_session self = session();
+    proxy_byte_by_byte(&self);
 }
 
 int main(void)

@@ -2,6 +2,7 @@
  *
  * The server is that of ORM_TEST_POSTGRESQL_URL (tests/servers/servers.py starts one); without
  * it the program is skipped. */
+#include "client.h"
 #include "conformance.h"
 #include "driver/postgresql/postgresql.h"
 #include "proxy.h"
@@ -45,10 +46,7 @@ static struct sockaddr_in loopback(uint16_t port)
 static orm_conn *connect_to_server(void)
 {
     orm_conn_config config = server();
-    orm_conn *conn = NULL;
-    orm_error err = {0};
-    ORM_TEST_OK(drv->open(&config, &conn, &err), &err);
-    return conn;
+    return client_open(drv, &config);
 }
 
 static void admin_run(const char *sql)
@@ -94,39 +92,19 @@ static orm_status answer_row(void *self, const orm_cell *cells, orm_error *err)
     return ORM_OK;
 }
 
-static void wait_on(orm_conn *conn, orm_status status)
-{
-    struct pollfd wait = {.fd = ((orm_conn_base *)(void *)conn)->fd, .events = POLLIN};
-    if (status == ORM_WANT_WRITE) wait.events |= POLLOUT;
-    poll(&wait, 1, 1000);
-}
-
-static bool wants(orm_status status)
-{
-    return status == ORM_WANT_READ || status == ORM_WANT_WRITE;
-}
-
 static orm_status finish(orm_conn *conn, orm_stmt *stmt, orm_exec_info *info, orm_error *err)
 {
-    orm_status status;
-    orm_budget budget = {0};
     orm_row_target target = {answer_row, NULL};
     got.rows = 0;
-    while (wants(status = drv->step(conn, stmt, &target, &budget, info, err))) {
-        wait_on(conn, status);
-    }
-    return status;
+    return client_finish(conn, stmt, &target, NULL, info, err);
 }
 
 static orm_status run_with(orm_conn *conn, const char *sql, const orm_value *params, size_t n,
                            orm_exec_info *info, orm_error *err)
 {
-    orm_stmt *stmt = NULL;
-    orm_status status = drv->prepare(conn, sql, strlen(sql), NULL, &stmt, err);
-    if (status >= 0) status = drv->start(conn, stmt, params, n, err);
-    if (status >= 0) status = finish(conn, stmt, info, err);
-    drv->finalize(conn, stmt);
-    return status;
+    orm_row_target target = {answer_row, NULL};
+    got.rows = 0;
+    return client_run(conn, sql, params, n, &target, NULL, NULL, info, err);
 }
 
 static orm_status run(orm_conn *conn, const char *sql, orm_error *err)
@@ -789,7 +767,7 @@ static void test_one_at_a_time(void **state)
     static const char sql[] = "SELECT pg_sleep(0.05)";
     ORM_TEST_OK(drv->prepare(conn, sql, strlen(sql), NULL, &slow, &err), &err);
     ORM_TEST_OK(drv->start(conn, slow, NULL, 0, &err), &err);
-    assert_true(wants(drv->step(conn, slow, NULL, &(orm_budget){0}, NULL, &err)));
+    assert_true(client_wants(drv->step(conn, slow, NULL, &(orm_budget){0}, NULL, &err)));
     assert_int_equal(run(conn, "SELECT 1", &err), ORM_EMISUSE);
     ORM_TEST_OK(finish(conn, slow, NULL, &err), &err);
     drv->finalize(conn, slow);
@@ -803,52 +781,27 @@ static void test_one_at_a_time(void **state)
 /* ---- a bad line ---------------------------------------------------------------------------------- */
 
 /* What comes out at the other end: an error, or all of it. */
-static orm_status through_proxy(size_t limit, size_t chunk, size_t *passed)
+static proxy_session session(void)
 {
-    proxy between;
-    proxy_start(&between, url.port, limit, chunk);
-    orm_conn_config config = server();
-    config.host = "127.0.0.1";
-    config.port = between.port;
-    orm_conn *conn = NULL;
-    orm_error err = {0};
-    orm_status status = drv->open(&config, &conn, &err);
-    bool opened = status >= 0;
-    got.rows = 0;
-    if (opened) status = run(conn, "SELECT repeat('x', i) FROM generate_series(1, 40) i", &err);
-    if (status < 0 && opened) {
-        assert_int_equal(got.rows, 0);
-        assert_int_equal(drv->state(conn), ORM_CONN_BROKEN);
-        assert_true(err.flags & ORM_ERROR_DISCONNECT);
-    } else if (opened) {
-        assert_int_equal(got.rows, 40);
-    }
-    drv->close(conn);
-    proxy_end(&between);
-    *passed = between.passed;
-    return status;
+    return (proxy_session){.driver = drv,
+                           .config = server(),
+                           .sql = "SELECT repeat('x', i) FROM generate_series(1, 40) i",
+                           .rows = 40,
+                           .tls = true};
 }
 
 static void test_cut_anywhere(void **state)
 {
     (void)state;
-    size_t total, passed, broken = 0;
-    assert_int_equal(through_proxy(SIZE_MAX, SIZE_MAX, &total), ORM_DONE);
-    for (size_t limit = 1; limit < total; limit += 29) {
-        orm_status status = through_proxy(limit, SIZE_MAX, &passed);
-        bool lost = status == ORM_ECONNLOST || status == ORM_ECONNECT || status == ORM_ETLS;
-        broken += lost;
-        if (!lost) fail_msg("cut after %zu bytes: %s", limit, orm_status_name(status));
-    }
-    assert_true(broken > 25);
+    proxy_session self = session();
+    proxy_cut_anywhere(&self);
 }
 
 static void test_byte_by_byte(void **state)
 {
     (void)state;
-    size_t passed;
-    assert_int_equal(through_proxy(SIZE_MAX, 1, &passed), ORM_DONE);
-    assert_int_equal(through_proxy(SIZE_MAX, 7, &passed), ORM_DONE);
+    proxy_session self = session();
+    proxy_byte_by_byte(&self);
 }
 
 int main(void)

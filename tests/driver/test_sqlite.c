@@ -1,4 +1,5 @@
 /* test_sqlite.c - the SQLite driver: the conformance suite, and what only files can do. */
+#include "client.h"
 #include "conformance.h"
 #include "driver/driver_internal.h"
 #include <fcntl.h>
@@ -80,23 +81,15 @@ static orm_status answer_row(void *self, const orm_cell *cells, orm_error *err)
     answer *to = self;
     to->rows++;
     if (cells[0].kind == ORM_V_INT) to->i = cells[0].as.i;
-    if (cells[0].kind == ORM_V_TEXT)
-        snprintf(to->text, sizeof(to->text), "%.*s", (int)cells[0].len,
-                 (const char *)cells[0].as.ptr);
+    if (cells[0].kind == ORM_V_TEXT) client_copy_text(&cells[0], to->text, sizeof(to->text));
     return ORM_OK;
 }
 
 static orm_status ask_with(orm_conn *conn, const char *sql, answer *to, orm_exec_info *info,
                            orm_error *err)
 {
-    orm_stmt *stmt = NULL;
-    orm_budget budget = {0};
     orm_row_target target = {answer_row, to};
-    orm_status status = drv->prepare(conn, sql, strlen(sql), &budget, &stmt, err);
-    if (status >= 0) status = drv->start(conn, stmt, NULL, 0, err);
-    if (status >= 0) status = drv->step(conn, stmt, &target, &budget, info, err);
-    drv->finalize(conn, stmt);
-    return status;
+    return client_run(conn, sql, NULL, 0, &target, NULL, NULL, info, err);
 }
 
 static answer ask(orm_conn *conn, const char *sql)
