@@ -206,7 +206,8 @@ class Story:
 
     def code(self, source: str) -> None:
         """A statement, before it runs."""
-        for line in source.split("\n"):
+        # the guide has a no-break space that was once read as Latin-1, and stays as it is there
+        for line in source.replace("\u00c2\u00a0", " ").split("\n"):
             self._say("  " + line, lexer="python")
 
     def sql(self, statement: str, seconds: float | None = None) -> None:

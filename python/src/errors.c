@@ -83,11 +83,34 @@ static void raise_object(PyObject *exception)
     Py_DECREF(exception);
 }
 
+/* What somebody who meets it for the first time wants to know next; the backend's own words alone
+ * stay in `detail`. */
+static const char *hint_for(const orm_error *err)
+{
+    if (!err->backend[0]) return NULL;
+    switch (err->status) {
+    case ORM_ENOTABLE: return "orm.create_all(metadata) makes the tables of models";
+    case ORM_ENOCOLUMN: return "create_all() adds no column to a table that exists: migrate it";
+    case ORM_EFOREIGNKEY: return "the row that is referred to is missing, or others refer to it";
+    default: return NULL;
+    }
+}
+
+static PyObject *text_with_hint(const orm_error *err)
+{
+    const char *hint = hint_for(err);
+    Py_ssize_t len = (Py_ssize_t)strlen(err->message);
+    PyObject *text = PyUnicode_DecodeUTF8(err->message, len, "replace");
+    if (!text || !hint) return text;
+    PyObject *whole = PyUnicode_FromFormat("%U; %s", text, hint);
+    Py_DECREF(text);
+    return whole;
+}
+
 PyObject *py_error_raise(py_state *state, const orm_error *err, const char *sql, size_t sql_len)
 {
     if (err->status == ORM_ENOMEM) return PyErr_NoMemory();
-    Py_ssize_t len = (Py_ssize_t)strlen(err->message);
-    PyObject *text = PyUnicode_DecodeUTF8(err->message, len, "replace");
+    PyObject *text = text_with_hint(err);
     if (!text) return NULL;
     PyObject *exception = PyObject_CallOneArg(find_class(state, err->status), text);
     Py_DECREF(text);

@@ -84,6 +84,12 @@ def test_the_copy_in_the_documentation_has_its_odd_bytes():
     assert b"#\xc3\x82\xc2\xa0We have an album" in guide.default_path().read_bytes()
 
 
+def test_the_story_shows_a_space_where_the_guide_has_a_broken_one():
+    output = io.StringIO()
+    run("```python\n#\u00c2\u00a0 note\nx = 1\n```\n", guide.Story(output))
+    assert "\u00c2" not in output.getvalue()
+
+
 def test_the_story_shows_code_sql_and_checks():
     output = io.StringIO()
     run(TEXT, guide.Story(output))
