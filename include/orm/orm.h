@@ -447,6 +447,8 @@ ORM_API orm_query *orm_query_search(orm_query *query, const uint16_t *fields, si
 ORM_API const orm_model *orm_query_model(const orm_query *query);
 ORM_API const orm_error *orm_query_error(const orm_query *query);     /* NULL = none */
 ORM_API bool orm_query_is_ordered(const orm_query *query);
+/* 1: its rows come by the model's only key, -1: by that backwards, 0: otherwise. */
+ORM_API int orm_query_key_order(const orm_query *query);
 ORM_API bool orm_query_is_sliced(const orm_query *query);
 /* Sets a flag of the query that is part of its shape. */
 enum { ORM_QUERY_LOAD_FILTERED = 1 }; /* keyword paths across forward relations load them too */

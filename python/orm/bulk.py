@@ -47,7 +47,13 @@ def _check(model: ModelType, instances: list[Model], names: list[str]) -> None:
         raise ValueError("bulk_update() needs the name of a field")
     for name in names:
         if name not in known or name == model.__pkname__:  # type: ignore[attr-defined]
-            raise FieldError(f"{model.__name__} has no field {name!r} that bulk_update() could set")
+            from difflib import get_close_matches
+
+            near = get_close_matches(str(name), known, 1)
+            hint = f"; nearest: {near[0]!r}" if near and near[0] != name else ""
+            raise FieldError(
+                f"{model.__name__} has no field {name!r} that bulk_update() could set{hint}"
+            )
     for one in instances:
         if not isinstance(one, model):
             raise TypeError(f"bulk_update() takes instances of {model.__name__}, not {one!r:.100}")

@@ -155,8 +155,8 @@ PyObject *py_queryset_exists(PyObject *self, PyObject *unused)
 
 /* ---- async for ---------------------------------------------------------------------------
  *
- * A query without an order and a slice is read CHUNK rows at a time, by its key: the memory is
- * bounded and no row comes twice.  Others have no such cursor and are read at once.
+ * A query that has no slice and no order but its key's is read CHUNK rows at a time, by the key: the
+ * memory is bounded and no row comes twice.  Others have no such cursor and are read at once.
  */
 #define CHUNK 1000
 
@@ -166,7 +166,7 @@ typedef struct py_iterator {
     orm_query *query;      /* owned; NULL: nothing is left to ask for */
     PyObject *rows;        /* list: the chunk at hand */
     Py_ssize_t position;
-    bool chunked;
+    bool chunked, backwards;
 } py_iterator;
 
 static py_iterator *iterator_of(PyObject *self)
@@ -183,7 +183,9 @@ PyObject *py_queryset_iterate(PyObject *object)
     self->model = q->model;
     self->model_class = Py_NewRef(q->model_class);
     self->query = orm_query_ref(q->query);
-    self->chunked = q->model->key >= 0 && !orm_query_is_ordered(q->query) &&
+    int order = orm_query_key_order(q->query);
+    self->backwards = order < 0;
+    self->chunked = q->model->key >= 0 && (order || !orm_query_is_ordered(q->query)) &&
                     !orm_query_is_sliced(q->query);
     return (PyObject *)self;
 }
@@ -207,7 +209,8 @@ static orm_query *rest_query(py_iterator *self)
     py_instance *last = (py_instance *)PyList_GET_ITEM(self->rows, n - 1);
     orm_cond cond = {.value = orm_null()};
     PyObject *key = py_instance_key(last, self->model);
-    if (!key || key_path(self, "pk__gt", ORM_PATH_LOOKUP, &cond.path) < 0 ||
+    if (!key ||
+        key_path(self, self->backwards ? "pk__lt" : "pk__gt", ORM_PATH_LOOKUP, &cond.path) < 0 ||
         py_value_of_path(self->model->state, &cond.path, key, &cond.value) < 0) {
         Py_XDECREF(key);
         orm_query_unref(query);
@@ -226,7 +229,7 @@ static orm_query *next_query(py_iterator *self)
     }
     orm_path order;
     orm_query *query = rest_query(self);
-    if (!query || key_path(self, "pk", ORM_PATH_ORDER, &order) < 0) {
+    if (!query || key_path(self, self->backwards ? "-pk" : "pk", ORM_PATH_ORDER, &order) < 0) {
         orm_query_unref(query);
         return NULL;
     }

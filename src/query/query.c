@@ -581,6 +581,17 @@ bool orm_query_is_ordered(const orm_query *query)
 {
     return query && query->has_order;
 }
+
+int orm_query_key_order(const orm_query *query)
+{
+    const orm_query *node = query;
+    if (!query || !query->has_order || query->model->n_keys != 1) return 0;
+    while (node->step != ORM_STEP_ORDER) node = node->parent;
+    const orm_path *first = &node->as.paths[0]; /* the key is unique: what follows says nothing */
+    if (first->depth != 0 || first->field != query->model->keys[0]) return 0;
+    return first->descending ? -1 : 1;
+}
+
 bool orm_query_is_sliced(const orm_query *query)
 {
     return query && query->has_slice;

@@ -137,6 +137,24 @@ static size_t shape_of(void **state, const char *path, orm_value value, uint64_t
     return n;
 }
 
+static void test_key_order(void **state)
+{
+    static const struct {
+        const char *first, *second;
+        int order;
+    } cases[] = {{NULL, NULL, 0},    {"id", NULL, 1},    {"-pk", NULL, -1},     {"title", NULL, 0},
+                 {"title", "id", 1}, {"id", "title", 0}, {"album__id", NULL, 0}};
+    assert_int_equal(orm_query_key_order(NULL), 0);
+    for (size_t i = 0; i < ORM_COUNT(cases); i++) {
+        orm_query *query = start(state);
+        if (cases[i].first) query = orm_query_order_by(query, cases[i].first);
+        if (cases[i].second) query = orm_query_order_by(query, cases[i].second); /* replaces */
+        query = orm_query_where(query, "title", orm_text("x"));
+        assert_int_equal(orm_query_key_order(made(query)), cases[i].order);
+        orm_query_unref(query);
+    }
+}
+
 static void test_shape_knows_facts_not_values(void **state)
 {
     const orm_value three[] = {orm_text("a"), orm_text("b"), orm_text("c")};
@@ -450,6 +468,7 @@ int main(void)
         FIXTURE_TEST(test_dump),
         FIXTURE_TEST(test_parents_stay),
         FIXTURE_TEST(test_values_in_order),
+        FIXTURE_TEST(test_key_order),
         FIXTURE_TEST(test_shape_knows_facts_not_values),
         FIXTURE_TEST(test_errors_stick),
         cmocka_unit_test(test_null_query),

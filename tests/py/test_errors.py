@@ -115,6 +115,19 @@ async def ask(database):
         await database.disconnect()
 
 
+@pytest.mark.parametrize(
+    ("option", "known"),
+    [
+        ("journal_mode", "delete, truncate, persist, memory, wal"),
+        ("synchronous", "off, normal, full, extra"),
+        ("foreign_keys", "off, on, false, true, 0, 1, no, yes"),
+    ],
+)
+async def test_an_options_value_that_is_none_names_those_that_are(folder, option, known):
+    with pytest.raises(orm.ConfigurationError, match=f"{option}='maybe': expected one of {known}$"):
+        await ask(orm.Database(f"sqlite:///{folder}/db.sqlite?{option}=maybe"))
+
+
 async def test_a_directory_that_is_missing(folder):
     with pytest.raises(orm.ConnectError) as caught:
         await ask(orm.Database(f"sqlite:///{folder}/nowhere/db.sqlite"))

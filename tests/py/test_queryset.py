@@ -127,6 +127,26 @@ async def test_limit_and_offset(music):
     assert await keys(query.limit(2).limit(None)) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(
+    ("order", "statements"), [((), 3), (("id",), 3), (("-pk", "n"), 3), (("n",), 1)]
+)
+async def test_a_stream_by_the_key_is_read_in_chunks(world, order, statements):
+    thing = world.fields(n=orm.Integer())
+    await world.create()
+    made = await thing.objects.bulk_create({"n": -i} for i in range(2500))
+    query = thing.objects.exclude(n=-7).order_by(*order)
+    before = len(world.statements)
+    found = [row.pk async for row in query]
+    reads = [sql for sql in world.statements[before:] if sql.startswith("SELECT")]
+    assert len(reads) == statements
+    assert found == [row.pk for row in await query]
+    assert sorted(found) == [row.pk for row in made if row.n != -7]
+    before = len(world.statements)
+    async for _ in query:
+        break
+    assert len([sql for sql in world.statements[before:] if sql.startswith("SELECT")]) == 1
+
+
 async def test_bulk_create_takes_keys_of_some_rows(world):
     thing = world.fields(n=orm.Integer(), words=orm.Array(orm.Text(), default=list))
     await world.create()

@@ -40,6 +40,19 @@ const char *const sqlite_options[] = {"journal_mode", "synchronous", "foreign_ke
 
 /* ---- options ------------------------------------------------------------------------------ */
 
+static orm_status option_refuse(const option *self, orm_str value, orm_error *err)
+{
+    char known[80] = "";
+    size_t len = 0;
+    for (int i = 0; self->values[i] && len < sizeof(known); i++) {
+        sqlite3_snprintf((int)(sizeof(known) - len), known + len, "%s%s", i ? ", " : "",
+                         self->values[i]);
+        len = strlen(known);
+    }
+    return orm_fail(err, ORM_ECONFIG, "option %s='%.*s': expected one of %s", self->name,
+                    (int)(value.len < 40 ? value.len : 40), value.ptr, known);
+}
+
 static orm_status option_set(option *self, orm_str value, orm_error *err)
 {
     for (int i = 0; self->values[i]; i++) {
@@ -55,9 +68,7 @@ static orm_status option_set(option *self, orm_str value, orm_error *err)
             self->read_back = digits[self->values == switches ? i % 2 : i];
         return ORM_OK;
     }
-    return orm_fail(err, ORM_ECONFIG, "option %s='%.*s': expected %s, …, %s", self->name,
-                    (int)(value.len < 40 ? value.len : 40), value.ptr, self->values[0],
-                    self->values[1]);
+    return option_refuse(self, value, err);
 }
 
 static orm_status options_read(option *options, const orm_conn_config *config, orm_error *err)
