@@ -233,8 +233,7 @@ static _Noreturn void judge_passed(void)
         printf("memory of others leaked\n");
         end_child(V_FINDING);
     }
-    if (orm_test_bytes() == bytes_at_start && orm_test_blocks() == blocks_at_start)
-        end_child(failed ? V_WHOLE : V_OUT);
+    if (orm_test_settles_at(bytes_at_start, blocks_at_start)) end_child(failed ? V_WHOLE : V_OUT);
     printf("%zu bytes in %zu blocks before, %zu in %zu after\n", bytes_at_start, blocks_at_start,
            orm_test_bytes(), orm_test_blocks());
     end_child(V_FINDING);
@@ -374,12 +373,11 @@ static void repeat_test(group *g, const struct CMUnitTest *test, size_t n_left)
 {
     uint64_t began = orm_now_ns();
     if (repeat(g, test, ORM_TEST_FAIL_ONE, SIZE_MAX) != V_OUT) return;
-    uint64_t us = (orm_now_ns() - began) / 1000u, n_allocations = *g->n_allocations;
+    uint64_t ms = ms_since(began) + 1, n_allocations = *g->n_allocations;
     for (int mode = ORM_TEST_FAIL_ONE; mode <= ORM_TEST_FAIL_ALL_FROM; mode++) {
-        uint64_t ms = us / 1000u + 1;
         uint64_t share_ms = next_share(g, 2 * n_left - (mode == ORM_TEST_FAIL_ALL_FROM), ms);
-        uint64_t runs = share_ms / ms + 1;
-        repeat_with(g, test, mode, (size_t)(n_allocations / runs + 1), share_ms);
+        uint64_t runs = share_ms / ms;
+        repeat_with(g, test, mode, (size_t)(n_allocations / (runs ? runs : 1) + 1), share_ms);
     }
 }
 

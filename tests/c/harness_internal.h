@@ -17,6 +17,9 @@ size_t orm_test_n_failed(void);
 /* How many were asked for since. */
 size_t orm_test_n_tried(void);
 
+/* Whether just so much is allocated; threads that nobody joins may still have to give back. */
+bool orm_test_settles_at(size_t n_bytes, size_t n_blocks);
+
 /* From now on folders are made below one of this process's own, also those of its children;
  * removing it removes what children left that died. */
 void orm_test_own_folders(void);
