@@ -483,7 +483,8 @@ typedef struct orm_options {
     uint32_t connect_timeout_ms;      /* 0 = 10,000 */
     uint32_t max_lifetime_ms;         /* connections older are replaced; 0 = 3,600,000 */
     uint32_t max_idle_ms;             /* those beyond min_size are closed after; 0 = 600,000 */
-    uint32_t pad2_;
+    uint32_t max_waiting;             /* for a connection or the writer: who comes then gets
+                                         ORM_EPOOLTIMEOUT at once; 0 = any number waits */
     /* A driver of the caller's own (driver.h) for this database alone, of the dialect that the URL
      * names; NULL = the one that is known by that name.  Its open gets `driver_user`. */
     const struct orm_driver *driver;
@@ -497,7 +498,8 @@ typedef struct orm_options {
 
 /* Parses and checks the URL (ORM_ECONFIG); opens nothing.  sqlite:///rel.db, sqlite:////abs.db,
  * sqlite:///:memory:; ?journal_mode= &synchronous= &busy_timeout= (ms) &shared_reads= &inline=
- * &query_timeout= &acquire_timeout= (s) &statement_cache_size= &foreign_keys= &mode=ro.
+ * &query_timeout= &acquire_timeout= (s) &max_waiting= &statement_cache_size= &foreign_keys=
+ * &mode=ro.
  * postgresql://user:password@host:port/name and mariadb://… (mysql://…): also ?min_size= &max_size=
  * &connect_timeout= &max_lifetime= &max_idle= (s).
  * Unknown options are ORM_ECONFIG naming the nearest. */
@@ -557,6 +559,24 @@ typedef struct orm_engine_stats {
     uint32_t connections, operations, threads, plans;    /* now */
 } orm_engine_stats;
 ORM_API void orm_engine_get_stats(const orm_engine *engine, orm_engine_stats *out);
+
+/* Who holds the connections now: what waits for one in vain (ORM_EPOOLTIMEOUT) waits for these.
+ * The oldest first, at most n of them; the result is how many there are, also beyond n.
+ *
+ *     orm_holder holders[4];
+ *     size_t n = orm_engine_holders(engine, holders, 4);
+ *     if (n) printf("%llu ms\n", (unsigned long long)(holders[0].held_ns / 1000000));
+ */
+enum { ORM_HOLDER_OPERATION = 1, ORM_HOLDER_TRANSACTION,
+       ORM_HOLDER_UPKEEP };               /* it is being made ready, or closed */
+typedef struct orm_holder {
+    const void *caller;               /* orm_engine_set_caller's word when it began; or NULL */
+    const orm_engine *transaction;    /* orm_begin's handle (it may be closed since); or NULL */
+    uint64_t held_ns;                 /* for how long */
+    uint32_t kind;                    /* ORM_HOLDER_… */
+    uint32_t pad_;
+} orm_holder;
+ORM_API size_t orm_engine_holders(const orm_engine *engine, orm_holder *out, size_t n);
 
 /* ---- transactions ------------------------------------------------------------------------ */
 enum { ORM_ISOLATION_DEFAULT = 0, ORM_ISOLATION_READ_UNCOMMITTED, ORM_ISOLATION_READ_COMMITTED,

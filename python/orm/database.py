@@ -35,8 +35,8 @@ class Database(_core.Database):
 
     Opens nothing until it is used; every event loop gets its own connections.  Options may stand
     in the URL or be given as keywords: journal_mode, synchronous, busy_timeout (ms),
-    shared_reads, inline, query_timeout and acquire_timeout (s), statement_cache_size,
-    foreign_keys, mode="ro".
+    shared_reads, inline, query_timeout and acquire_timeout (s), max_waiting,
+    statement_cache_size, foreign_keys, mode="ro".
 
     It has the methods of `databases.Database`.  With force_rollback=True everything that it does
     until disconnect() is one transaction, which is rolled back.

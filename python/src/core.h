@@ -22,6 +22,7 @@
  *   fetch.c      the finishers that read: all get first last count exists, async iteration
  *   create.c     create, bulk_create, get_or_create, update_or_create, update, delete
  *   group.c      the rows of one result: no N + 1
+ *   holders.c    who holds the connections, for errors that say so
  *   hooks.c      callbacks, and the handles that take them back
  *   save.c       operations on instances: save, update, delete, load, refresh
  *   raw.c        SQL of the caller's own
@@ -29,7 +30,7 @@
  *   pending.c    its face towards asyncio while it waits; blocking.c: without asyncio
  *   engine.c     one orm_engine per running loop, and per thread for blocking forms
  *   database.c   Database: one orm_db
- *   transaction.c Transaction: task contract, savepoints
+ *   transaction.c Transaction: task contract, savepoints; forgotten.c: those nobody ended
  *
  * Names: py_<noun>_<verb>.  Functions that return PyObject * or int follow CPython's habits
  * (NULL / -1 with an exception set).  Every function needs the GIL.
@@ -67,6 +68,9 @@ py_state *py_state_of_type(PyTypeObject *type); /* any heap type of the module, 
 /* ---- errors.c ---- */
 /* Raises the exception of err->status with all attributes; `sql` may be NULL.  Returns NULL. */
 PyObject *py_error_raise(py_state *state, const orm_error *err, const char *sql, size_t sql_len);
+/* The same with a text behind the message, or NULL. */
+PyObject *py_error_raise_more(py_state *state, const orm_error *err, PyObject *more,
+                              const char *sql, size_t sql_len);
 /* Raises one of our exceptions with a formatted message (PyUnicode_FromFormat).  Returns NULL. */
 PyObject *py_error_format(py_state *state, orm_status status, const char *format, ...);
 /* ValidationError of {field: message}; takes nothing.  Returns NULL. */

@@ -420,6 +420,7 @@ static void engine_dealloc(PyObject *object)
     }
     engine_unlink(self);
     Py_CLEAR(self->events);
+    Py_CLEAR(self->names);
     Py_CLEAR(self->loop);
     type->tp_free(object);
     Py_DECREF(type);

@@ -107,10 +107,12 @@ static PyObject *text_with_hint(const orm_error *err)
     return whole;
 }
 
-PyObject *py_error_raise(py_state *state, const orm_error *err, const char *sql, size_t sql_len)
+PyObject *py_error_raise_more(py_state *state, const orm_error *err, PyObject *more,
+                              const char *sql, size_t sql_len)
 {
     if (err->status == ORM_ENOMEM) return PyErr_NoMemory();
     PyObject *text = text_with_hint(err);
+    if (text && more) Py_SETREF(text, PyUnicode_Concat(text, more));
     if (!text) return NULL;
     PyObject *exception = PyObject_CallOneArg(find_class(state, err->status), text);
     Py_DECREF(text);
@@ -121,6 +123,11 @@ PyObject *py_error_raise(py_state *state, const orm_error *err, const char *sql,
     }
     raise_object(exception);
     return NULL;
+}
+
+PyObject *py_error_raise(py_state *state, const orm_error *err, const char *sql, size_t sql_len)
+{
+    return py_error_raise_more(state, err, NULL, sql, sql_len);
 }
 
 PyObject *py_error_format(py_state *state, orm_status status, const char *format, ...)

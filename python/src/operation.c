@@ -157,7 +157,12 @@ static void operation_raise(py_operation *self)
     if (py_route_raise(self->engine, orm_op_error(self->op))) return;
     size_t len = 0;
     const char *sql = orm_op_sql(self->op, &len);
-    py_error_raise(self->state, orm_op_error(self->op), sql, len);
+    const orm_error *err = orm_op_error(self->op);
+    PyObject *more = NULL;
+    if (err->status == ORM_EPOOLTIMEOUT && self->engine && !(more = py_holders_text(self->engine)))
+        return;
+    py_error_raise_more(self->state, err, more, sql, len);
+    Py_XDECREF(more);
     translate_error(self);
 }
 

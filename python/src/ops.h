@@ -52,6 +52,8 @@ typedef struct py_engine {
     py_operation *pending;            /* a list of strong references */
     py_transaction *transactions;     /* open on it, innermost first: borrowed */
     PyObject *events;                 /* statements seen, not yet handed to the hooks; or NULL */
+    PyObject *names;                  /* of tasks by address (holders.c), or NULL; */
+    uint64_t names_ns;                /* as of then */
 } py_engine;
 
 /* The engine of the running loop, made when there is none; with its current task (borrowed,
@@ -71,6 +73,8 @@ void py_engine_report(py_engine *self);
 void py_engine_close(py_engine *self);
 /* Turns the observer on when the database has hooks, and off when it has none. */
 void py_engine_observe(py_engine *self);
+/* holders.c: "; held by task 'a' for 3 ms, …", or "" when nothing is held.  New reference. */
+PyObject *py_holders_text(py_engine *self);
 PyObject *py_loop_running(py_state *state);           /* borrowed; NULL: none, no exception */
 PyObject *py_loop_task(py_state *state, PyObject *loop); /* borrowed; NULL: none, no exception */
 
@@ -270,7 +274,12 @@ struct py_transaction {
     bool force_rollback;              /* its block rolls back however it ends */
     uint8_t tasks;                    /* PY_TASKS_… */
     size_t running;                   /* operations under way on it */
+    PyObject *site;                   /* "file:line" where it began, in debug mode; or NULL */
 };
+/* forgotten.c: where it began, when the loop is in debug mode; and the ResourceWarning of one
+ * that nobody has ended, as its finalizer. */
+int py_site_remember(py_transaction *self, PyObject *loop);
+void py_transaction_warn(PyObject *object);
 PyObject *py_transaction_new(py_database *database, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames);
 /* Which transaction an operation that is created now belongs to.  Sets *scope or *ancestor

@@ -322,6 +322,7 @@ static PyObject *start_finish(py_operation *operation, orm_op *op)
     PyObject *loop = py_weakref_peek(engine->loop);
     PyObject *task = loop ? py_loop_task(self->state, loop) : NULL;
     if (task && !(self->owner = PyWeakref_NewRef(task, NULL))) return NULL;
+    if (loop && py_site_remember(self, loop) < 0) return NULL;
     self->handle = orm_begin(outer, self->isolation, self->readonly);
     if (!self->handle) return PyErr_NoMemory();
     self->engine = (py_engine *)Py_NewRef((PyObject *)engine);
@@ -495,9 +496,11 @@ static void transaction_dealloc(PyObject *object)
 {
     py_transaction *self = (py_transaction *)object;
     PyTypeObject *type = Py_TYPE(object);
+    if (PyObject_CallFinalizerFromDealloc(object) < 0) return; /* somebody keeps it after all */
     PyObject_GC_UnTrack(object);
     if (self->weakrefs) PyObject_ClearWeakRefs(object);
     transaction_clear(object);
+    Py_XDECREF(self->site);
     Py_XDECREF(self->database);
     type->tp_free(object);
     Py_DECREF(type);
@@ -533,6 +536,7 @@ static PyType_Slot transaction_slots[] = {
     {Py_tp_members, transaction_members},
     {Py_tp_traverse, transaction_traverse},
     {Py_tp_clear, transaction_clear},
+    {Py_tp_finalize, py_transaction_warn},
     {Py_tp_dealloc, transaction_dealloc},
     {0, NULL},
 };

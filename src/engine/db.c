@@ -78,6 +78,7 @@ static const char *const engine_options[] = {"busy_timeout",
                                              "connect_timeout",
                                              "max_lifetime",
                                              "max_idle",
+                                             "max_waiting",
                                              NULL};
 
 static orm_status set_option(orm_options *to, size_t which, const orm_url_option *option,
@@ -102,6 +103,7 @@ static orm_status set_option(orm_options *to, size_t which, const orm_url_option
     case 9: return read_time(option, 1000, &to->connect_timeout_ms, err);
     case 10: return read_time(option, 1000, &to->max_lifetime_ms, err);
     case 11: return read_time(option, 1000, &to->max_idle_ms, err);
+    case 12: return read_size(option, &to->max_waiting, err);
     default:
         if (strcmp(option->value.ptr, "ro") != 0 && strcmp(option->value.ptr, "rw") != 0)
             return bad_value(option, "ro or rw", err);

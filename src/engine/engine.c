@@ -84,6 +84,7 @@ static void set_options(orm_root *root)
     const orm_options *options = &root->db->options;
     root->query_timeout_ns = options->query_timeout_ms * ORM_NS_PER_MS;
     root->acquire_timeout_ns = options->acquire_timeout_ms * ORM_NS_PER_MS;
+    root->max_waiting = options->max_waiting;
     root->busy_timeout_ns = options->busy_timeout_ms * ORM_NS_PER_MS;
     root->inline_ns = options->inline_budget_us * ORM_NS_PER_US;
     root->no_inline = options->no_inline;

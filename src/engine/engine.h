@@ -156,7 +156,8 @@ struct orm_lane {
     int fd;                           /* that the epoll watches; -1 = none */
     uint32_t events;                  /* … for these */
     orm_op *waiting;                  /* whose statement waits for the server */
-    uint64_t since_ns;                /* when it was handed out, or came back */
+    uint64_t since_ns;                /* when it was handed out, or came back; of an embedded
+                                         database: when it went to a worker */
     uint64_t expires_ns;              /* the connection is to be replaced; 0 = never */
     orm_attempt *attempt;             /* that makes its connection: a reference; NULL = none */
     bool traced;                      /* the session may not be as it was opened */
@@ -246,6 +247,8 @@ orm_status orm_server_init(orm_root *root, orm_error *err);
 void orm_server_dispatch(orm_op *op);
 void orm_server_next(orm_root *root);         /* those that wait for a connection */
 bool orm_server_is_free(const orm_root *root);
+/* … or one that is being connected, or could be. */
+bool orm_server_has_room(const orm_root *root);
 void orm_server_release(orm_lane *lane);
 /* Ends a statement that waits for the server: its operation gets `status`, the connection is
  * settled first. */
@@ -253,9 +256,13 @@ void orm_server_stop(orm_op *op, orm_status status);
 /* The statement has ended though it runs on: a worker settles the connection, then the operation
  * ends with `status`. */
 void orm_server_settle(orm_op *op, orm_lane *lane, orm_status status);
-orm_status orm_server_fail_acquire(orm_op *op, uint64_t now);
 /* An attempt for this lane has ended: it has its connection, or `opened` and `error` say why not. */
 void orm_server_connected(orm_lane *lane);
+
+/* ---- who holds the connections (holders.c) ---- */
+/* The error of one that has waited in vain, or that need not begin to wait in `queue`. */
+orm_status orm_fail_acquire(orm_op *op);
+orm_status orm_fail_crowded(orm_op *op, const orm_queue *queue);
 
 /* ---- what SQL of the caller leaves in a session (session.c) ---- */
 bool orm_sql_leaves_traces(const char *sql, size_t len);
@@ -558,6 +565,7 @@ struct orm_root {
     uint32_t connect_failures;        /* in a row */
     uint64_t connect_after_ns;        /* not before */
     uint64_t lifetime_ns, idle_ns;
+    uint32_t max_waiting;             /* operations in a queue; 0 = any number */
     orm_queue read_queue, write_queue; /* wait for a lane; of a server the first alone */
     orm_queue live;                    /* ORM_OP_LIVE and ORM_OP_REPLAY */
     orm_queue ended;                   /* callbacks to call */

@@ -36,8 +36,21 @@ bool orm_may_inline(const orm_op *op)
     return op->quick || (op->task.plan && orm_plan_is_quick(op->task.plan));
 }
 
+/* What waits though something is free (to go with others, or for the end of this turn) is not
+ * what max_waiting is about. */
+static bool is_crowded(const orm_root *root, const orm_queue *queue)
+{
+    if (!root->max_waiting || queue->count < root->max_waiting) return false;
+    if (root->server) return !orm_server_has_room(root);
+    return queue == &root->read_queue ? !orm_reader_is_free(root) : !orm_writer_is_free(root);
+}
+
 void orm_wait_for_lane(orm_op *op, orm_queue *queue)
 {
+    if (is_crowded(op->root, queue)) {
+        orm_op_complete(op, orm_fail_crowded(op, queue));
+        return;
+    }
     op->state = ORM_OP_QUEUED;
     if (!op->acquire_ns) op->acquire_ns = orm_now_ns() + op->root->acquire_timeout_ns;
     orm_queue_push(queue, op);

@@ -101,6 +101,13 @@ bool orm_server_is_free(const orm_root *root)
     return false;
 }
 
+bool orm_server_has_room(const orm_root *root)
+{
+    for (uint32_t i = 0; i < root->n_lanes; i++)
+        if (is_idle(root->lanes[i]) || root->lanes[i]->attempt) return true;
+    return root->n_lanes < root->max_lanes;
+}
+
 static void hand_out(orm_op *op, orm_lane *lane)
 {
     lane->since_ns = orm_now_ns();
@@ -215,25 +222,6 @@ void orm_server_next(orm_root *root)
         hand_out(orm_together(orm_queue_pop(&root->read_queue)), lane);
     }
     connect_more(root);
-}
-
-orm_status orm_server_fail_acquire(orm_op *op, uint64_t now)
-{
-    const orm_root *root = op->root;
-    uint32_t held = 0, in_tx = 0;
-    uint64_t oldest = now;
-    for (uint32_t i = 0; i < root->n_lanes; i++) {
-        const orm_lane *lane = root->lanes[i];
-        if (is_idle(lane) || lane->attempt) continue;
-        held++;
-        in_tx += lane->tx != NULL;
-        if (lane->since_ns < oldest) oldest = lane->since_ns;
-    }
-    return orm_fail(&op->error, ORM_EPOOLTIMEOUT,
-                    "no connection was free within %llu ms: %u of %u are held, %u of them by "
-                    "transactions, the oldest for %llu ms",
-                    (unsigned long long)(root->acquire_timeout_ns / ORM_NS_PER_MS), held,
-                    root->max_lanes, in_tx, (unsigned long long)((now - oldest) / ORM_NS_PER_MS));
 }
 
 /* ---- giving back ---- */

@@ -68,26 +68,6 @@ void orm_timer_forget(orm_op *op)
     op->pending_next = op->pending_prev = NULL;
 }
 
-static orm_status fail_acquire(orm_op *op, uint64_t now)
-{
-    const orm_root *root = op->root;
-    if (root->server) return orm_server_fail_acquire(op, now);
-    unsigned long long waited = root->acquire_timeout_ns / ORM_NS_PER_MS;
-    const orm_tx *holder = root->writer ? root->writer->tx : NULL;
-    if (op->list == &root->read_queue)
-        return orm_fail(&op->error, ORM_EPOOLTIMEOUT,
-                        "no connection was free within %llu ms: %u are in use", waited,
-                        root->n_readers);
-    if (holder)
-        return orm_fail(&op->error, ORM_EPOOLTIMEOUT,
-                        "the writer was not free within %llu ms: a transaction has held it for "
-                        "%llu ms",
-                        waited, (unsigned long long)((now - holder->since_ns) / ORM_NS_PER_MS));
-    return orm_fail(&op->error, ORM_EPOOLTIMEOUT,
-                    "the writer was not free within %llu ms: %zu writes are waiting", waited,
-                    root->write_queue.count);
-}
-
 /* Ends the operation if it is past its time; true when it did. */
 static bool expire(orm_op *op, uint64_t now)
 {
@@ -103,7 +83,7 @@ static bool expire(orm_op *op, uint64_t now)
         return true;
     }
     if (op->state == ORM_OP_QUEUED && now < op->deadline_ns) {
-        status = fail_acquire(op, now);
+        status = orm_fail_acquire(op);
     } else {
         if (op->state == ORM_OP_LIVE) orm_live_end(op);
         status = orm_fail(&op->error, ORM_EQUERYTIMEOUT,

@@ -114,6 +114,7 @@ void orm_submit(orm_lane *lane)
     orm_pool *pool = &lane->root->pool;
     lane->next = NULL;
     orm_socket_forget(lane);
+    if (!lane->root->server) lane->since_ns = orm_now_ns();
     lane->on_worker = true;
     lane->inline_ = false;
     lane->observed = lane->root->observer != NULL;

@@ -1,6 +1,7 @@
 /* mariadb.h - inside of the MariaDB driver; nobody outside this folder includes it.
  *
  *   open.c       what the URL says, connecting, settings (each read back), cancel, closing
+ *   greeting.c   what the server says first: without TLS it gets no login from who wants TLS
  *   call.c       one call of the client library at a time: started, continued, settled
  *   statement.c  prepare, start, step, reset: the phases of a statement
  *   param.c      values -> parameters of the binary protocol
@@ -168,6 +169,11 @@ int maria_state(const orm_conn *conn);
 /* Waits, on this thread, until a call of the library can go on: what came, in MYSQL_WAIT_…, or
  * MYSQL_WAIT_TIMEOUT after the deadline. */
 int wait_blocking(MYSQL *mysql, int waits, uint64_t deadline_ns);
+
+/* greeting.c: waits for the server's greeting and takes nothing of it.  ORM_OK: it offers TLS, or
+ * there is none and the library says why; ORM_ETLS; ORM_WANT_READ: it was not complete by the
+ * deadline; ORM_WANT_WRITE: the socket is not connected yet. */
+orm_status maria_greeting_check(int fd, uint64_t deadline_ns, orm_error *err);
 
 /* ---- param.c ---- */
 /* Whether every value can be a parameter, and how many bytes they take; touches no bytes. */

@@ -205,10 +205,18 @@ static orm_status handshake(MYSQL *mysql, const maria_target *target, uint64_t d
     int waits = mysql_real_connect_start(
         &connected, mysql, target->socket ? NULL : target->host, target->user, target->password,
         target->database, target->socket ? 0 : target->port, target->socket, CLIENT_FOUND_ROWS);
-    bool is_late = false;
+    bool is_late = false, is_greeted = target->ssl == SSL_OFF;
     while (waits) {
         int came = wait_blocking(mysql, waits, deadline);
         if (came == MYSQL_WAIT_TIMEOUT) is_late = true;
+        /* As soon as it is connected: what has come by then the library reads without a pause. */
+        if (!is_greeted && !is_late) {
+            orm_status status =
+                maria_greeting_check((int)mysql_get_socket(mysql), deadline, err);
+            if (status < 0) return status;
+            if (status == ORM_WANT_READ) return fail_late(target, err);
+            is_greeted = status == ORM_OK;
+        }
         waits = mysql_real_connect_cont(&connected, mysql, came);
     }
     if (!connected) return is_late ? fail_late(target, err) : maria_fail_connect(mysql, err);

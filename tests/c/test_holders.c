@@ -1,0 +1,102 @@
+/* Who holds the connections, on a server that is scripted; and who need not begin to wait. */
+#include "engine_fixture.h"
+
+#include "driver/mock/mock.h"
+
+static int setup(void **state)
+{
+    orm_error err;
+    world *w = calloc(1, sizeof *w);
+    orm_mock_driver.name = "sqlite"; /* its dialect; without the flag of embedded drivers */
+    ORM_TEST_OK(orm_driver_register(&orm_mock_driver, &err), &err);
+    orm_mock_reset();
+    orm_db *db;
+    orm_options options = ORM_OPTIONS(.max_size = 2, .max_waiting = 1);
+    ORM_TEST_OK(orm_open("sqlite:///mock", &options, &db, &err), &err);
+    ORM_TEST_OK(orm_engine_new(db, &w->db, &err), &err);
+    orm_close(db);
+    *state = w;
+    return 0;
+}
+
+static orm_op *text_op(orm_engine *engine, const char *sql)
+{
+    return orm_raw(engine, sql, strlen(sql), NULL, 0, NULL, NULL);
+}
+
+/* A transaction of `first` holds one of two connections, a statement of `second` the other. */
+static void test_holders_and_those_who_wait(void **state)
+{
+    ORM_TEST_NOT_REPEATED("who holds what is a matter of what went well before");
+    world *w = *state;
+    int first, second, third;
+    orm_mock_answer slow = {.sql = "SELECT 2", .times = 1, .want_read = 1}, quick = {.sql = "*"};
+    orm_mock_expect(&slow);
+    orm_mock_expect(&quick);
+    orm_holder holders[4] = {{0}};
+    assert_int_equal(orm_engine_holders(w->db, holders, 4), 0);
+
+    orm_engine_set_caller(w->db, &first);
+    orm_engine *tx = world_begin(w->db, 0, false);
+    RUN(text_op(tx, "SELECT 1"));
+    assert_int_equal(orm_engine_holders(w->db, holders, 4), 1);
+    assert_int_equal(holders[0].kind, ORM_HOLDER_TRANSACTION);
+    assert_ptr_equal(holders[0].caller, &first);
+    assert_ptr_equal(holders[0].transaction, tx);
+
+    told t = {0};
+    orm_engine_set_caller(w->db, &second);
+    orm_then(text_op(w->db, "SELECT 2"), tell, &t);
+    for (int i = 0; orm_engine_holders(w->db, holders, 4) < 2 && i < 1000; i++) orm_wait(w->db, 20);
+    assert_int_equal(orm_engine_holders(w->db, holders, 4), 2);
+    assert_ptr_equal(holders[0].transaction, tx); /* the oldest first */
+    assert_int_equal(holders[1].kind, ORM_HOLDER_OPERATION);
+    assert_ptr_equal(holders[1].caller, &second);
+    assert_null(holders[1].transaction);
+    assert_true(holders[0].held_ns >= holders[1].held_ns);
+    assert_int_equal(orm_engine_holders(w->db, holders, 1), 2);
+    assert_ptr_equal(holders[0].transaction, tx);
+    assert_int_equal(orm_engine_holders(w->db, NULL, 0), 2);
+
+    orm_engine_set_caller(w->db, &third);
+    orm_then(text_op(w->db, "SELECT 3"), tell, &t); /* waits: one may */
+    orm_error err;
+    assert_int_equal(world_run(text_op(w->db, "SELECT 4"), &err), ORM_EPOOLTIMEOUT);
+    assert_non_null(strstr(err.message, "max_waiting allows wait already (1): 2 of 2 are held"));
+    assert_int_equal(t.count, 0);
+
+    RUN(orm_commit(tx));
+    for (int i = 0; t.count < 2 && i < 1000; i++) { /* its connection may not be open yet */
+        orm_mock_ready();
+        orm_wait(w->db, 20);
+    }
+    assert_int_equal(t.count, 2);
+    assert_int_equal(t.status[0], ORM_OK);
+    assert_int_equal(t.status[1], ORM_OK);
+    for (int i = 0; orm_engine_holders(w->db, holders, 4) && i < 1000; i++) {
+        assert_int_equal(holders[0].kind, ORM_HOLDER_UPKEEP);
+        orm_wait(w->db, 20);
+    }
+    assert_int_equal(orm_engine_holders(w->db, holders, 4), 0);
+    orm_close_engine(tx);
+}
+
+static void test_max_waiting_in_the_url(void **state)
+{
+    (void)state;
+    orm_error err;
+    orm_db *db;
+    ORM_TEST_OK(orm_open("sqlite:///x.db?max_waiting=100", NULL, &db, &err), &err);
+    orm_close(db);
+    assert_int_equal(orm_open("sqlite:///x.db?max_waiting=some", NULL, &db, &err), ORM_ECONFIG);
+    assert_non_null(strstr(err.message, "max_waiting"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_holders_and_those_who_wait, setup, world_teardown),
+        cmocka_unit_test(test_max_waiting_in_the_url),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
