@@ -126,6 +126,7 @@ PyObject *py_holders_text(py_engine *self)
         Py_XDECREF(one);
         Py_SETREF(text, longer);
     }
-    if (text && n > shown) Py_SETREF(text, PyUnicode_FromFormat("%U and %zu more", text, n - shown));
+    if (text && n > shown)
+        Py_SETREF(text, PyUnicode_FromFormat("%U and %zu more", text, n - shown));
     return text;
 }

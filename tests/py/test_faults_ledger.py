@@ -57,7 +57,7 @@ def server(request):
         yield server
 
 
-def test_A11_A12_C15_outages(server, folder):
+def test_A11_A12_C18_outages(server, folder):
     for victim, rounds in (("server", 2), ("client", 4), ("connection", 25)):
         outcome = Outcome()
         home = Path(folder / victim)

@@ -91,6 +91,27 @@ async def test_G1_integers_beyond_64_bits(world):
             await thing.objects.raw("SELECT * FROM thing WHERE value = ?", value)
 
 
+async def test_G2_text_with_nul_is_refused_where_it_would_be_cut(world, nothing_sent):
+    if world.keeps_nul():
+        pytest.skip("keeps it: G3")
+    thing = world.fields(value=orm.Text(allow_null=True))
+    await world.create()
+    row = await thing.objects.create(value="whole")
+    with nothing_sent(world):
+        for attempt in (
+            lambda: thing.objects.create(value="a\0b"),
+            lambda: thing.objects.bulk_create([{"value": "a"}, {"value": "a\0b"}]),
+            lambda: thing.objects.filter(value="a\0b").all(),
+            lambda: thing.objects.filter(value__contains="\0").count(),
+            lambda: thing.objects.update(value="a\0b"),
+            lambda: row.update(value="a\0b"),
+            lambda: world.database.fetch_val("SELECT CAST($1 AS text)", ["a\0b"]),
+        ):
+            with pytest.raises((orm.DataError, orm.ValidationError)):
+                await attempt()
+    assert [each.value for each in await thing.objects.all()] == ["whole"]
+
+
 async def test_G3_text_with_nul(world):
     texts = ["\0", "a\0b", "\0\0", "a\0", "\0b"]
     await round_trip(world, orm.Text(trim_whitespace=False), texts)
@@ -313,6 +334,59 @@ async def test_G12_a_blob_beyond_the_limit_of_the_database(world):
         await thing.objects.create(value=bytes(1_000_000_001))
     assert await thing.objects.count() == 0
     await thing.objects.create(value=b"x")
+
+
+async def packet_limit(world, limit):
+    """MariaDB's limit for sessions from now on; what it was."""
+    database = orm.Database(world.url, max_size=1)
+    before = await database.fetch_val("SELECT @@GLOBAL.max_allowed_packet")
+    await database.execute(f"SET GLOBAL max_allowed_packet = {limit}")
+    await database.disconnect()
+    return before
+
+
+async def test_G12_to_the_byte_of_the_servers_limit(world):
+    """One byte more is refused before it is sent; the connection lives, and is the same."""
+    if world.kind != "mariadb":
+        pytest.skip("max_allowed_packet is MariaDB's")
+    limit = 2**20
+    before = await packet_limit(world, limit)
+    try:
+        await world.database.disconnect()
+        world.database = orm.Database(world.url, max_size=1)
+        thing = world.fields(value=orm.Binary())
+        await world.create()
+        session = await world.database.fetch_val("SELECT connection_id()")
+        fits, too_large = limit // 2, limit + 1
+        while too_large - fits > 1:
+            size = (fits + too_large) // 2
+            try:
+                await thing.objects.create(id=size, value=b"x" * size)
+                fits = size
+            except orm.DataError as error:
+                assert "max_allowed_packet" in str(error)
+                too_large = size
+        assert limit - 1000 < fits < limit
+        assert len((await thing.objects.get(pk=fits)).value) == fits
+        assert not await thing.objects.filter(id=too_large).exists()
+        assert await world.database.fetch_val("SELECT connection_id()") == session
+    finally:
+        await packet_limit(world, before)
+
+
+async def test_G12_64_mib_where_the_server_takes_them(world):
+    if world.kind != "mariadb":
+        pytest.skip("without a limit of its own: test_G12_blobs")
+    before = await packet_limit(world, 2**27)
+    await world.database.disconnect()
+    try:
+        thing = world.fields(value=orm.Binary())
+        await world.create()
+        data = b"0123456789abcdef" * (2**26 // 16)
+        row = await thing.objects.create(value=data)
+        assert (await thing.objects.get(pk=row.pk)).value == data
+    finally:
+        await packet_limit(world, before)
 
 
 async def test_G13_a_parameter_beyond_2_gib_is_refused_unread(world, folder):

@@ -5,6 +5,8 @@ import contextlib
 import logging
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import traceback
 from types import SimpleNamespace
@@ -99,6 +101,41 @@ async def test_I1_a_certificate_that_has_expired(secure, world):
             await assert_refused(secure.url, ssl="true", ssl_ca=str(secure.ca.certificate))
         else:
             assert await is_encrypted(secure.url, ssl="true", ssl_ca=str(secure.ca.certificate))
+
+
+# ---- certificates of other shapes
+
+SHAPES = [  # its name, its alternative names; for whom it is good, and for whom not
+    ("CN=elsewhere.example", "", [], ["127.0.0.1", "localhost"]),
+    ("CN=server", "IP:127.0.0.2", [], ["127.0.0.1", "localhost"]),
+    ("CN=server", "DNS:localhost", ["localhost"], ["127.0.0.1"]),
+    # without other names the client libraries go by the common name (docs/postgresql.md)
+    ("CN=localhost", "", ["localhost"], ["127.0.0.1"]),
+    ("CN=server", "DNS:localhost,IP:127.0.0.1", ["localhost", "127.0.0.1"], []),
+]
+
+
+async def present(secure, name, subject, alternative):
+    """The server shows another certificate of the CA from now on."""
+    pair = secure.ca.issue(name, alternative, subject=subject)
+    await asyncio.to_thread(secure.server.kill)
+    secure.server.give_certificate(*pair)
+    await asyncio.to_thread(secure.server.start)
+
+
+async def test_I1_names_and_addresses_of_a_certificate(secure, world):
+    """A name of the CA's own that is not the host's is refused, and nobody falls back to plain
+    text."""
+    root = {"ssl": "verify-full", "ssl_ca": str(secure.ca.certificate)}
+    try:
+        for number, (subject, alternative, good, bad) in enumerate(SHAPES):
+            await present(secure, f"shape{number}", subject, alternative)
+            for host in good:
+                assert await is_encrypted(secure.url.replace("127.0.0.1", host), **root) is True
+            for host in bad:
+                await assert_refused(secure.url.replace("127.0.0.1", host), **root)
+    finally:
+        await present(secure, "again", "CN=server", "IP:127.0.0.1")
 
 
 async def test_I1_a_file_that_is_not_there(secure, world):
@@ -295,6 +332,83 @@ async def test_I7_several_statements_at_once_are_off(world):
         with rogue(lambda self, connection: mariadb_session(self, connection, lambda _: None)) as s:
             await assert_refused(url_of(world, s.port), error=orm.Error)
         assert not s.flags & MULTI_STATEMENTS
+
+
+# ---- logins that never end
+
+ENDLESS = """
+import asyncio, sys, time, orm
+
+async def main():
+    database = orm.Database(sys.argv[1], connect_timeout=1, query_timeout=2)
+    lag, over = 0.0, asyncio.Event()
+
+    async def beat():
+        nonlocal lag
+        while not over.is_set():
+            began = time.monotonic()
+            await asyncio.sleep(0.01)
+            lag = max(lag, time.monotonic() - began)
+
+    heart = asyncio.create_task(beat())
+    try:
+        await database.fetch_val("SELECT 1")
+    except orm.OperationalError as error:
+        print(type(error).__name__)
+    over.set()
+    await heart
+    assert lag < 10, lag
+    await database.disconnect()
+
+asyncio.run(main())
+"""
+
+
+def scram_without_end(self, connection):
+    """Asks for as many rounds of hashing as the field can say."""
+    size = struct.unpack(">I", self.read(connection, 4))[0]
+    if struct.unpack(">I", self.read(connection, 4))[0] == 80877103:  # wants TLS
+        connection.sendall(b"N")
+        size = struct.unpack(">I", self.read(connection, 4))[0] + 4 - 4
+        self.read(connection, 4)
+    self.read(connection, size - 8)
+    mechanisms = b"SCRAM-SHA-256\0\0"
+    connection.sendall(b"R" + struct.pack(">II", 8 + len(mechanisms), 10) + mechanisms)
+    assert self.read(connection, 1) == b"p"
+    first = self.read(connection, struct.unpack(">I", self.read(connection, 4))[0] - 4)
+    nonce = first.rpartition(b"r=")[2]
+    challenge = b"r=" + nonce + b"server,s=c2FsdHNhbHRzYWx0c2FsdA==,i=2147483647"
+    connection.sendall(b"R" + struct.pack(">II", 8 + len(challenge), 11) + challenge)
+    self.asked = True
+
+
+def packet_without_end(self, connection):
+    """A greeting of a GiB, of which some MiB come."""
+    self.asked = True
+    for order in range(2):
+        connection.sendall(b"\xff\xff\xff" + bytes([order]))
+        for _ in range(255):
+            connection.sendall(b"\x0a" + b"x" * 65535)
+
+
+def test_I4_a_login_that_never_ends(world, folder):
+    """The loop goes on, the deadline holds, and the process can end."""
+    if world.kind == "sqlite":
+        pytest.skip("about servers")
+    (folder / "endless.py").write_text(ENDLESS)
+    answer = scram_without_end if world.kind == "postgresql" else packet_without_end
+    with rogue(answer) as server:
+        server.asked = False
+        ran = subprocess.run(
+            [sys.executable, "endless.py", url_of(world, server.port)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=folder,
+        )
+        assert server.asked
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() in ("ConnectError", "QueryTimeout", "ConnectionLost"), ran.stdout
 
 
 # ---- passwords

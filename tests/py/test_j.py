@@ -467,3 +467,23 @@ async def test_J17_execute_with_lists_of_values_is_refused(people):
     with pytest.raises((orm.Error, TypeError, ValueError)):
         await people.database.execute("INSERT INTO person (age) VALUES (?)", [[1], [2]])
     assert await people.Person.objects.count() == 0
+
+
+async def test_J16_both_directions_are_full(world):
+    """What is sent and what comes back is more than sockets hold: nobody waits for the other."""
+    large = "x" * (6 * 2**20)
+    text = {"postgresql": "SELECT CAST($1 AS text) || $2", "mariadb": "SELECT concat(?, ?)"}
+    sql = text.get(world.kind, "SELECT ? || ?")
+
+    async def echo(database):
+        return len(await database.fetch_val(sql, [large, large])) == 2 * len(large)
+
+    async def work():
+        async with world.database.transaction():
+            return await echo(world.database)
+
+    if world.kind == "sqlite":
+        assert await work()
+        return
+    done = asyncio.gather(*(asyncio.ensure_future(work()) for _ in range(3)))
+    assert all(await asyncio.wait_for(done, 60))

@@ -183,7 +183,7 @@ async def test_a_server_that_is_killed_comes_back(server):
     await database.disconnect()
 
 
-async def test_a_server_that_falls_silent(server):
+async def test_A8_a_server_that_falls_silent(server):
     database, metadata, note = models(server.url, query_timeout=0.5, max_size=2)
     await orm.create_all(metadata, database)
     await asyncio.gather(*(note.objects.count() for _ in range(4)))

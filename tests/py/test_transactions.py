@@ -480,3 +480,21 @@ def test_a_transaction_carried_to_another_loop(music, asyncio_run):
         asyncio_run(end())
     loop.run_until_complete(transaction.rollback())
     loop.close()
+
+
+async def test_C9_a_transaction_that_sqlite_has_ended(world):
+    """The error that came first is kept; until the block ends nothing runs outside of it."""
+    if world.kind != "sqlite":
+        pytest.skip("SQLite rolls back by itself")
+    thing = world.fields(number=orm.Integer(unique=True))
+    await world.create()
+    await thing.objects.create(number=1)
+    with pytest.raises(orm.TransactionRolledBack):
+        async with world.database.transaction():
+            await thing.objects.create(number=2)
+            with pytest.raises(orm.UniqueViolation):
+                await world.database.execute("INSERT OR ROLLBACK INTO thing (number) VALUES (1)")
+            with pytest.raises(orm.TransactionRolledBack):
+                await thing.objects.create(number=3)
+    assert [each.number for each in await thing.objects.all()] == [1]
+    await thing.objects.create(number=2)

@@ -3,6 +3,7 @@
 ca = certificates.Authority(folder)
 certificate, key = ca.issue("good", "IP:127.0.0.1")
 certificate, key = ca.issue("expired", "IP:127.0.0.1", days=-1)
+certificate, key = ca.issue("old", "", subject="CN=localhost")       # no alternative names
 """
 
 import shutil
@@ -32,12 +33,14 @@ class Authority:
     def _openssl(*arguments: object) -> None:
         subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
-    def issue(self, name: str, alternative: str, days: int = 2) -> tuple[Path, Path]:
-        """A server's certificate and its key, for "IP:…" or "DNS:…"."""
+    def issue(
+        self, name: str, alternative: str, days: int = 2, subject: str = "CN=server"
+    ) -> tuple[Path, Path]:
+        """A server's certificate and its key, for "IP:…" or "DNS:…", several by commas."""
         request, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
         certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
-        extensions.write_text(f"subjectAltName={alternative}\n")
-        self._openssl("req", *KEY, "-subj", "/CN=server", "-keyout", key, "-out", request)
+        extensions.write_text(f"subjectAltName={alternative}\n" if alternative else "")
+        self._openssl("req", *KEY, "-subj", f"/{subject}", "-keyout", key, "-out", request)
         self._openssl(
             "x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key,
             "-CAcreateserial", "-days", days, "-extfile", extensions, "-out", certificate,

@@ -1,4 +1,4 @@
-"""A11, A12, C7, C15, C18: servers and clients are killed while many tasks write and read.
+"""A11, A12, C7, C18: servers and clients are killed while many tasks write and read.
 
     python -m tests.soak.outages --rounds 100 [--database mariadb]     # kills the server
     python -m tests.soak.outages --rounds 1000 --kill client           # kills clients

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 enum {
-    HEADER = 4,        /* three bytes of length, one of order */
+    HEADER = 4,          /* three bytes of length, one of order */
     BEHIND_VERSION = 13, /* thread, first part of the challenge, a filler */
     PROTOCOL = 10,
     HAS_TLS = 0x0800,

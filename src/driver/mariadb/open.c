@@ -211,8 +211,7 @@ static orm_status handshake(MYSQL *mysql, const maria_target *target, uint64_t d
         if (came == MYSQL_WAIT_TIMEOUT) is_late = true;
         /* As soon as it is connected: what has come by then the library reads without a pause. */
         if (!is_greeted && !is_late) {
-            orm_status status =
-                maria_greeting_check((int)mysql_get_socket(mysql), deadline, err);
+            orm_status status = maria_greeting_check((int)mysql_get_socket(mysql), deadline, err);
             if (status < 0) return status;
             if (status == ORM_WANT_READ) return fail_late(target, err);
             is_greeted = status == ORM_OK;
