@@ -92,6 +92,14 @@ typedef struct orm_row_target {
     void *self;
 } orm_row_target;
 
+/* What ends a statement on its server, without its connection: that may be closed meanwhile. */
+typedef struct orm_kill {
+    /* On any thread, one at a time, and again if it came before its statement.  May block for as
+     * long as the client library does.  ORM_OK: the server has taken it.  Below 0: not known. */
+    orm_status (*send)(struct orm_kill *self, orm_error *err);
+    void (*free)(struct orm_kill *self);
+} orm_kill;
+
 typedef struct orm_driver {
     uint32_t size;                    /* sizeof(orm_driver) */
     uint32_t flags;
@@ -145,13 +153,12 @@ typedef struct orm_driver {
      * is that of the transaction.  Should it fail, that statement fails with its error and is not
      * run.  ORM_CONN_FAILED_TX takes none.  NULL: it is run by itself, and waited for. */
     orm_status (*lead)(orm_conn *conn, const char *sql, size_t len, orm_error *err);
-    /* MAY. Ends what runs on the server; the statement then fails with ORM_ECANCELLED, or
-     * ORM_EQUERYTIMEOUT if its deadline has passed.  May block (it makes a connection of its
-     * own), but not for longer than two seconds: call it on a helper thread; the connection may
-     * be stepped or settled meanwhile, but not closed, and runs nothing new until cancel has
-     * returned.  Below 0: what was told to the server is not known, and may yet reach whatever
-     * runs next: close the connection.  NULL: budget.stop does. */
-    orm_status (*cancel)(orm_conn *conn, orm_error *err);
+    /* MAY. What it takes to end what runs on the server; the statement then fails with
+     * ORM_ECANCELLED, or ORM_EQUERYTIMEOUT if its deadline has passed.  Does not block: the engine
+     * sends it on a thread of its own.  Meanwhile the connection may be stepped, settled or
+     * closed, and runs nothing new until it was sent; what could not be sent, or not in time, may
+     * yet reach whatever runs next: then the connection is closed.  NULL: budget.stop does. */
+    orm_status (*cancel)(orm_conn *conn, orm_kill **out, orm_error *err);
     /* MAY. ORM_CONN_BUSY: reads to its end what a statement left behind, and takes back the
      * trace of a cancel.  ORM_OK: the connection is as state says; ORM_WANT_…: wait and call
      * again; below 0: it is broken.  A step does the same before it begins.  NULL: never busy. */

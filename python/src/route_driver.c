@@ -535,11 +535,38 @@ static orm_status route_step(orm_conn *conn, orm_stmt *stmt, const orm_row_targe
     return deliver(stmt, target, budget, info, err);
 }
 
-static orm_status route_cancel(orm_conn *conn, orm_error *err)
+/* It names the statement: nobody else can be hit. */
+typedef struct route_kill {
+    orm_kill kill;
+    route_request *request; /* NULL: posted */
+} route_kill;
+
+static orm_status kill_send(orm_kill *kill, orm_error *err)
 {
-    route_request *request = request_new(conn->line, ROUTE_CANCEL, conn->serial);
-    if (!request) return fail_memory(err);
-    route_post(request);
+    route_kill *self = (route_kill *)(void *)kill;
+    (void)err;
+    if (self->request) route_post(self->request);
+    self->request = NULL;
+    return ORM_OK;
+}
+
+static void kill_free(orm_kill *kill)
+{
+    route_kill *self = (route_kill *)(void *)kill;
+    route_request_free(self->request);
+    free(self);
+}
+
+static orm_status route_cancel(orm_conn *conn, orm_kill **out, orm_error *err)
+{
+    route_kill *self = calloc(1, sizeof *self);
+    if (self) self->request = request_new(conn->line, ROUTE_CANCEL, conn->serial);
+    if (!self || !self->request) {
+        free(self);
+        return fail_memory(err);
+    }
+    self->kill = (orm_kill){.send = kill_send, .free = kill_free};
+    *out = &self->kill;
     return ORM_OK;
 }
 

@@ -22,7 +22,7 @@ extern const orm_driver orm_postgresql_driver;
 extern const orm_driver orm_mariadb_driver;
 
 enum {
-    ORM_CANCEL_MS = 2000 /* a cancel takes no longer; then the connection has to be closed */
+    ORM_CANCEL_MS = 2000 /* cancelling or renewing takes no longer; else the connection is closed */
 };
 
 #endif

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 struct orm_crew {
+    const char *name;
     pthread_mutex_t mutex;
     uint32_t refs; /* the engine's, and one for each thread */
     pthread_cond_t work, done;
@@ -38,7 +39,7 @@ static void crew_unref(orm_crew *crew)
     orm_dealloc(crew);
 }
 
-orm_crew *orm_crew_new(uint32_t max_threads, uint32_t max_queued, bool tells)
+orm_crew *orm_crew_new(const char *name, uint32_t max_threads, uint32_t max_queued, bool tells)
 {
     pthread_condattr_t attr;
     orm_crew *crew = orm_alloc0(sizeof *crew);
@@ -49,6 +50,7 @@ orm_crew *orm_crew_new(uint32_t max_threads, uint32_t max_queued, bool tells)
         return NULL;
     }
     crew->refs = 1;
+    crew->name = name;
     crew->max_threads = max_threads;
     crew->max_queued = max_queued;
     pthread_condattr_init(&attr);
@@ -136,6 +138,7 @@ static bool wait_for_work(orm_crew *crew)
 static void *crew_main(void *arg)
 {
     orm_crew *crew = arg;
+    (void)pthread_setname_np(pthread_self(), crew->name);
     pthread_mutex_lock(&crew->mutex);
     while (crew->first || wait_for_work(crew)) {
         orm_job *job = take_first(crew);
@@ -251,13 +254,16 @@ static void unref_all(orm_job *job)
     }
 }
 
-void orm_crew_close(orm_crew *crew, uint64_t until_ns)
+void orm_crew_close(orm_crew *crew, bool drops, uint64_t until_ns)
 {
     pthread_mutex_lock(&crew->mutex);
     crew->closed = true;
-    orm_job *queued = crew->first, *done = crew->done_first;
-    crew->first = crew->last = crew->done_first = crew->done_last = NULL;
-    crew->n_queued = 0;
+    orm_job *dropped = drops ? crew->first : NULL, *done = crew->done_first;
+    crew->done_first = crew->done_last = NULL;
+    if (drops) {
+        crew->first = crew->last = NULL;
+        crew->n_queued = 0;
+    }
     pthread_cond_broadcast(&crew->work);
     while (crew->n_threads && wait_until(&crew->done, &crew->mutex, until_ns)) {
     }
@@ -265,7 +271,7 @@ void orm_crew_close(orm_crew *crew, uint64_t until_ns)
     crew->event_fd = -1;
     pthread_mutex_unlock(&crew->mutex);
     if (fd >= 0) (void)close(fd);
-    unref_all(queued);
+    unref_all(dropped);
     unref_all(done);
     pthread_mutex_lock(&crew->mutex);
     crew_unref(crew);

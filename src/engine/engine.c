@@ -117,7 +117,8 @@ orm_status orm_engine_new(orm_db *db, orm_engine **out, orm_error *err)
         return ORM_OK;
     }
     orm_plans_dispose(&root->plans);
-    if (root->connectors) orm_crew_close(root->connectors, 0);
+    if (root->connectors) orm_crew_close(root->connectors, true, 0);
+    if (root->canceller) orm_crew_close(root->canceller, true, 0);
     close_descriptors(root);
     orm_close(root->db);
     orm_dealloc(root->lanes);
@@ -343,7 +344,8 @@ void orm_engine_get_stats(const orm_engine *engine, orm_engine_stats *out)
     pthread_mutex_lock(&root->pool.mutex);
     out->threads = root->pool.n_running;
     pthread_mutex_unlock(&root->pool.mutex);
-    if (root->connectors) out->threads += orm_crew_threads(root->connectors);
+    if (!root->server) return;
+    out->threads += orm_crew_threads(root->connectors) + orm_crew_threads(root->canceller);
 }
 
 /* ---- the end ---- */
@@ -435,7 +437,9 @@ static void close_root(orm_root *root)
     for (int i = 0; i < 1000 && root->ended.count; i++) (void)call_back(root, UINT64_MAX);
     root->processing--;
     free_lanes(root);
-    if (root->connectors) orm_crew_close(root->connectors, until);
+    if (root->connectors) orm_crew_close(root->connectors, true, until);
+    /* a worker that was left may be waiting there: leaked with the engine */
+    if (root->canceller && all) orm_crew_close(root->canceller, false, until);
     free_ops(root);
     orm_plans_dispose(&root->plans);
     close_descriptors(root);

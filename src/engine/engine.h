@@ -37,6 +37,7 @@ enum {
     ORM_MAX_READERS = 5,              /* connections for reads: one inline, four more */
     ORM_MAX_WORKERS = 4,              /* of an embedded database; servers: one per connection */
     ORM_CONNECTORS = 2,               /* threads that connect; attempts at a time */
+    ORM_MAX_CANCELS = 256,            /* that wait for the one thread that sends them */
     ORM_MAX_CONNECTIONS = 1000,       /* that a pool may be asked for */
     ORM_INLINE_PARAMS = 8,            /* bound in the operation itself, without allocating */
     ORM_SHARED_READS = 64,            /* reads of one shared read transaction */
@@ -51,6 +52,7 @@ enum {
 #define ORM_QUICK_ROW_NS (5 * ORM_NS_PER_US)  /* plus this for each row */
 #define ORM_GRACE_NS (100 * ORM_NS_PER_MS)    /* a worker has, beyond the deadline, to notice it */
 #define ORM_SETTLE_NS (2000 * ORM_NS_PER_MS)  /* a server has, to end what it was told to end */
+#define ORM_CANCEL_NS (2000 * ORM_NS_PER_MS)  /* … to hear of it */
 #define ORM_CLOSE_NS (400 * ORM_NS_PER_MS)    /* closing waits for the threads of a server */
 #define ORM_PATIENCE_NS (50 * ORM_NS_PER_MS)  /* before it is told again, doubled each time */
 #define ORM_NAP_NS (20 * ORM_NS_PER_MS)       /* a waiting worker looks at its budget's stop */
@@ -216,10 +218,12 @@ typedef struct orm_job {              /* the first member of what it is a job of
     void (*free)(struct orm_job *job);/* on the thread that had the last reference */
 } orm_job;
 /* With `tells`, jobs that are done wait for orm_crew_collect and orm_crew_fd says so; else whoever
- * asked waits for its own.  NULL: out of memory or descriptors. */
-orm_crew *orm_crew_new(uint32_t max_threads, uint32_t max_queued, bool tells);
-/* What was not begun never is; what was is waited for until then, and then left to its thread. */
-void orm_crew_close(orm_crew *crew, uint64_t until_ns);
+ * asked waits for its own.  `name`, of its threads: a literal of at most 15 bytes.  NULL: out of
+ * memory or descriptors. */
+orm_crew *orm_crew_new(const char *name, uint32_t max_threads, uint32_t max_queued, bool tells);
+/* Its threads end when they have done what is queued, or with `drops` what they have begun.  They
+ * are waited for until then, and then left to themselves. */
+void orm_crew_close(orm_crew *crew, bool drops, uint64_t until_ns);
 int orm_crew_fd(const orm_crew *crew);
 uint32_t orm_crew_threads(orm_crew *crew);
 /* Takes a reference; false: the queue is full, no thread can be had, or the crew is closed. */
@@ -241,6 +245,11 @@ void orm_connect_collect(orm_root *root);     /* attempts that have ended */
 /* Gives up those past their time; when the next will be, 0 = never. */
 uint64_t orm_connect_check(orm_root *root, uint64_t now);
 void orm_connect_stop(orm_root *root);        /* leaves all of them */
+
+/* ---- cancelling (cancel.c) ---- */
+/* On a worker: tells the server to end what the lane runs, and waits until it has taken it.  Below
+ * 0: that is not known, and the connection has to be closed. */
+orm_status orm_lane_cancel(orm_lane *lane);
 
 /* ---- the pool of a server (server.c) ---- */
 orm_status orm_server_init(orm_root *root, orm_error *err);
@@ -560,7 +569,7 @@ struct orm_root {
     bool server;                      /* lanes are a pool, statements wait on descriptors */
     orm_lane **lanes;                 /* of a server: n_lanes of them, room for max_lanes */
     uint32_t n_lanes, max_lanes, min_lanes;
-    orm_crew *connectors;
+    orm_crew *connectors, *canceller;
     uint32_t n_attempts;              /* lanes that are being connected */
     uint32_t connect_failures;        /* in a row */
     uint64_t connect_after_ns;        /* not before */

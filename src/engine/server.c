@@ -27,8 +27,9 @@ orm_status orm_server_init(orm_root *root, orm_error *err)
     root->idle_ns = options->max_idle_ms * ORM_NS_PER_MS;
     root->shared_reads = false;
     root->lanes = orm_alloc0(root->max_lanes * sizeof *root->lanes);
-    root->connectors = orm_crew_new(ORM_CONNECTORS, root->max_lanes, true);
-    return root->lanes && root->connectors ? ORM_OK : orm_fail_nomem(err);
+    root->connectors = orm_crew_new("orm-connect", ORM_CONNECTORS, root->max_lanes, true);
+    root->canceller = orm_crew_new("orm-cancel", 1, ORM_MAX_CANCELS, false);
+    return root->lanes && root->connectors && root->canceller ? ORM_OK : orm_fail_nomem(err);
 }
 
 /* ---- the age of a connection ---- */
@@ -306,7 +307,7 @@ static orm_status end_statement(orm_lane *lane)
 {
     uint64_t end = orm_now_ns() + ORM_SETTLE_NS, patience = ORM_PATIENCE_NS;
     for (;; patience *= 2) {
-        if (lane->driver->cancel) ORM_TRY(lane->driver->cancel(lane->conn, NULL));
+        ORM_TRY(orm_lane_cancel(lane));
         uint64_t until = orm_now_ns() + patience;
         orm_status status = read_to_end(lane, until < end ? until : end);
         if (status != ORM_EQUERYTIMEOUT || until >= end) return status;

@@ -69,6 +69,7 @@ static bool wait_for_work(orm_pool *pool)
 static void *worker_main(void *arg)
 {
     orm_pool *pool = arg;
+    (void)pthread_setname_np(pthread_self(), "orm-worker");
     pthread_mutex_lock(&pool->mutex);
     while (pool->first || wait_for_work(pool)) {
         orm_lane *lane = pool->first;

@@ -59,13 +59,32 @@ void conformance_wait_hangup(orm_conn *conn)
     assert_int_equal(poll(&wait, 1, (int)(ORM_TEST_SOON_NS / MS)), 1);
 }
 
-/* What the engine does with a connection whose statement was left while it ran. */
+static orm_kill *make_kill(orm_conn *conn)
+{
+    orm_kill *kill = NULL;
+    orm_error err = {0};
+    ORM_TEST_OK(drv->cancel(conn, &kill, &err), &err);
+    assert_non_null(kill);
+    return kill;
+}
+
+static void send_kill(orm_kill *kill)
+{
+    orm_error err = {0};
+    ORM_TEST_OK(kill->send(kill, &err), &err);
+    kill->free(kill);
+}
+
+/* What the engine does with a connection whose statement was left while it ran.  Where memory is
+ * what failed it, it ends by itself. */
 static void settle(orm_conn *conn)
 {
-    orm_status status;
     orm_error err = {0};
+    orm_kill *kill = NULL;
     assert_non_null(drv->cancel);
-    ORM_TEST_OK(drv->cancel(conn, &err), &err);
+    orm_status status = drv->cancel(conn, &kill, &err);
+    if (status != ORM_ENOMEM) ORM_TEST_OK(status, &err);
+    if (kill) send_kill(kill);
     while (client_wants(status = drv->settle(conn, &err))) client_wait(conn, status);
     ORM_TEST_OK(status, &err);
     assert_int_not_equal(drv->state(conn), ORM_CONN_BUSY);
@@ -844,7 +863,7 @@ static void test_want_read(void **state)
 /* ---- cancel ------------------------------------------------------------------------------------ */
 
 typedef struct canceller {
-    orm_conn *conn;
+    orm_kill *kill;
     unsigned ms; /* until it is told, again and again; 0: at once, and once */
     atomic_bool over, failed;
     orm_error err;
@@ -856,8 +875,9 @@ static void *cancel_later(void *arg)
     canceller *what = arg;
     do {
         usleep(what->ms * 1000);
-        if (drv->cancel(what->conn, &what->err) < 0) atomic_store(&what->failed, true);
+        if (what->kill->send(what->kill, &what->err) < 0) atomic_store(&what->failed, true);
     } while (what->ms && !atomic_load(&what->over) && !atomic_load(&what->failed));
+    what->kill->free(what->kill);
     return NULL;
 }
 
@@ -873,7 +893,7 @@ static void test_cancel(void **state)
     if (!drv->cancel) skip();
     orm_conn *conn = connect_to(true);
     orm_error err = {0};
-    canceller what = {.conn = conn, .ms = 30};
+    canceller what = {.kill = make_kill(conn), .ms = 30};
     pthread_t thread;
     uint64_t began = orm_now_ns();
     orm_stmt *stmt = client_prepare(conn, fix->endless);
@@ -903,7 +923,7 @@ static void test_cancel_hits_no_neighbour(void **state)
     orm_conn *conn = connect_to(true);
     orm_error err = {0};
     for (unsigned round = 0; round < 60; round++) {
-        canceller what = {.conn = conn};
+        canceller what = {.kill = make_kill(conn)};
         pthread_t thread;
         assert_int_equal(pthread_create(&thread, NULL, cancel_later, &what), 0);
         usleep(round * 20);
@@ -914,6 +934,23 @@ static void test_cancel_hits_no_neighbour(void **state)
         for (int i = 0; i < 3; i++) ORM_TEST_OK(run(conn, fix->thousand, &err), &err);
         assert_int_equal(drv->state(conn), ORM_CONN_IDLE);
     }
+    drv->close(conn);
+}
+
+/* What ends a statement needs no connection: nobody is there any more to be hit. */
+static void test_cancel_outlives_its_connection(void **state)
+{
+    (void)state;
+    if (!drv->cancel) skip();
+    orm_error err = {0};
+    orm_conn *conn = connect_to(true);
+    orm_kill *kill = make_kill(conn), *unsent = make_kill(conn);
+    drv->close(conn);
+    conn = connect_to(true);
+    (void)kill->send(kill, &err); /* the server may say that there is nobody */
+    kill->free(kill);
+    unsent->free(unsent);
+    assert_int_equal(run(conn, fix->thousand, &err), ORM_DONE);
     drv->close(conn);
 }
 
@@ -1030,6 +1067,7 @@ int conformance_run(const conformance *fixture)
         CASE(test_want_read),
         CASE(test_cancel),
         CASE(test_cancel_hits_no_neighbour),
+        CASE(test_cancel_outlives_its_connection),
         CASE(test_settle),
         CASE(test_failing_allocations),
     };

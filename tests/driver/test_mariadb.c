@@ -703,6 +703,7 @@ static void test_killed(void **state)
     orm_conn *conn = open_base(), *other = open_base();
     orm_error err = {0};
     orm_stmt *stmt = NULL;
+    orm_kill *kill = NULL;
     static const char kept[] = "SELECT 1";
     ORM_TEST_OK(drv->prepare(conn, kept, strlen(kept), NULL, &stmt, &err), &err);
     snprintf(sql, sizeof(sql), "KILL CONNECTION %lld",
@@ -714,7 +715,9 @@ static void test_killed(void **state)
     assert_true(err.flags & ORM_ERROR_DISCONNECT);
     assert_int_equal(drv->state(conn), ORM_CONN_BROKEN);
     assert_int_equal(try_sql(conn, "SELECT 1", &err), ORM_ECONNLOST);
-    ORM_TEST_OK(drv->cancel(conn, &err), &err); /* there is nobody left: fine */
+    ORM_TEST_OK(drv->cancel(conn, &kill, &err), &err);
+    ORM_TEST_OK(kill->send(kill, &err), &err); /* there is nobody left: fine */
+    kill->free(kill);
     drv->finalize(conn, stmt);
     drv->close(conn);
     drv->close(other);

@@ -1,6 +1,7 @@
-"""Connecting to a server: on how many threads, and what hangs there when the program goes on."""
+"""Connecting and cancelling: on how many threads, and what hangs there when the program goes on."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -89,6 +90,66 @@ async def test_attempts_that_were_given_up_leave_nothing(fault):
     await until(lambda: fault.proxy.open == 0)
     await until(lambda: (descriptors(), threads()) <= before)
 
+
+# ---- cancelling
+
+RUNNING = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity "
+    "WHERE state = 'active' AND query LIKE '%sleep(61)%' AND pid <> pg_backend_pid()",
+    "mariadb": "SELECT count(*) FROM information_schema.processlist "
+    "WHERE info LIKE '%sleep(61)%' AND id <> connection_id()",
+}
+
+
+def cancellers():
+    names = []
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/self/task/{task}/comm") as file:
+                names.append(file.read().strip())
+    return names.count("orm-cancel")
+
+
+async def test_cancels_go_out_on_one_thread(fault):
+    """200 of them, in rounds of as many as the server allows connections."""
+    size, rounds = 40, 5
+    endless = f"SELECT {'pg_sleep' if fault.kind == 'postgresql' else 'sleep'}(61)"
+    observer = orm.Database(fault.world.url, max_size=1)
+
+    async def are_running(number):
+        return await observer.fetch_val(RUNNING[fault.kind]) == number
+
+    database = orm.Database(fault.world.url, max_size=size)
+    most = 0
+    for _ in range(rounds):
+        tasks = [asyncio.create_task(_await(database.fetch_val(endless))) for _ in range(size)]
+        await eventually(are_running, size)
+        for task in tasks:
+            task.cancel()
+        began = time.monotonic()
+        while not all(task.done() for task in tasks):
+            most = max(most, cancellers())
+            await asyncio.sleep(0.001)
+        assert time.monotonic() - began < LONG
+        assert all(task.cancelled() for task in tasks)
+        nonces = await asyncio.gather(
+            *(_await(database.fetch_val(f"SELECT {n}")) for n in range(size))
+        )
+        assert nonces == list(range(size))  # none of them was hit
+    assert most == 1
+    await eventually(are_running, 0)
+    await database.disconnect()
+    await observer.disconnect()
+
+
+async def eventually(condition, *arguments):
+    began = time.monotonic()
+    while not await condition(*arguments):
+        assert time.monotonic() - began < LONG
+        await asyncio.sleep(0.02)
+
+
+# ---- processes
 
 SCRIPT = """
 import asyncio, os, sys, time, orm

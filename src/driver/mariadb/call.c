@@ -118,7 +118,7 @@ orm_status maria_settle(orm_conn *conn, orm_error *err)
     orm_status status = call_settle_left(conn, err);
     if (status != ORM_OK) return status;
     for (;;) {
-        uint32_t kills = __atomic_load_n(&conn->kills, __ATOMIC_ACQUIRE);
+        uint32_t kills = __atomic_load_n(&conn->target->kills, __ATOMIC_ACQUIRE);
         if (conn->call == CALL_NONE && conn->fenced == kills) return ORM_OK;
         status = call_drive(conn, CALL_FENCE, NULL);
         if (status != ORM_OK) return status;
@@ -132,7 +132,7 @@ int maria_state(const orm_conn *conn)
 {
     if (conn->broken) return ORM_CONN_BROKEN;
     if (conn->call != CALL_NONE || conn->left ||
-        conn->fenced != __atomic_load_n(&conn->kills, __ATOMIC_ACQUIRE))
+        conn->fenced != __atomic_load_n(&conn->target->kills, __ATOMIC_ACQUIRE))
         return ORM_CONN_BUSY;
     return conn->status & SERVER_STATUS_IN_TRANS ? ORM_CONN_IN_TX : ORM_CONN_IDLE;
 }

@@ -27,6 +27,8 @@
 
 /* What is needed to make a connection, and to make another one for KILL.  One block. */
 typedef struct maria_target {
+    volatile uint32_t refs;  /* the connection's, and of each cancel under way */
+    volatile uint32_t kills; /* KILLs that were sent, by whichever thread */
     char *host, *socket, *user, *password, *database; /* terminated; socket NULL = TCP */
     char *ssl_ca, *ssl_cert, *ssl_key;
     uint16_t port;
@@ -70,9 +72,8 @@ struct orm_conn {
     MYSQL_STMT *left; /* the handle of an abandoned call */
     bool left_closes; /* … and it is to be closed afterwards */
 
-    volatile uint32_t kills; /* KILLs that were sent; counted by cancel's thread */
-    uint32_t fenced;         /* … of which no trace is left */
-    bool broken;             /* close it */
+    uint32_t fenced; /* of target->kills: those of which no trace is left */
+    bool broken;     /* close it */
 };
 
 /* Kinds of columns: how the binary protocol brings them. */
@@ -205,7 +206,7 @@ bool text_calls(const char *sql, size_t len);
 /* ---- open.c ---- the vtable's slots */
 orm_status maria_open(const orm_conn_config *config, orm_conn **out, orm_error *err);
 void maria_close(orm_conn *conn);
-orm_status maria_cancel(orm_conn *conn, orm_error *err);
+orm_status maria_cancel(orm_conn *conn, orm_kill **out, orm_error *err);
 orm_status maria_renew(orm_conn *conn, orm_error *err);
 /* The server has forgotten the statement: its next start prepares it again. */
 void stmt_forget(orm_stmt *stmt);

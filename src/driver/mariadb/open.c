@@ -43,9 +43,9 @@ const char *const maria_options[] = {"unix_socket",
 
 /* ---- what the URL says ------------------------------------------------------------------------- */
 
-static void target_free(maria_target *target)
+static void target_unref(maria_target *target)
 {
-    if (!target) return;
+    if (!target || __atomic_sub_fetch(&target->refs, 1, __ATOMIC_ACQ_REL)) return;
     if (target->password) explicit_bzero(target->password, strlen(target->password));
     char *const texts[] = {target->host,     target->socket, target->user,     target->password,
                            target->database, target->ssl_ca, target->ssl_cert, target->ssl_key};
@@ -382,6 +382,7 @@ static orm_status conn_setup(orm_conn *conn, const orm_conn_config *config, orm_
     conn->base.fd = -1;
     conn->target = orm_alloc0(sizeof(*conn->target));
     if (!conn->target) return orm_fail_nomem(err);
+    conn->target->refs = 1;
     ORM_TRY(target_fill(conn->target, config, err));
     uint64_t deadline = began + (uint64_t)conn->target->timeout_ms * 1000000u;
     ORM_TRY(connect_to(conn->target, deadline, &conn->mysql, err));
@@ -419,7 +420,7 @@ void maria_close(orm_conn *conn)
     if (conn->left && conn->left_closes) mysql_stmt_close(conn->left);
     conn->left = NULL;
     while (conn->statements) maria_finalize(conn, conn->statements);
-    target_free(conn->target);
+    target_unref(conn->target);
     orm_dealloc(conn);
 }
 
@@ -450,17 +451,43 @@ orm_status maria_renew(orm_conn *conn, orm_error *err)
 
 /* ---- cancel ------------------------------------------------------------------------------------ */
 
-orm_status maria_cancel(orm_conn *conn, orm_error *err)
+typedef struct maria_kill {
+    orm_kill kill;
+    maria_target *target; /* a reference */
+    unsigned long thread;
+} maria_kill;
+
+static orm_status kill_send(orm_kill *kill, orm_error *err)
 {
+    maria_kill *self = (maria_kill *)(void *)kill;
     char sql[48];
     MYSQL *mysql = NULL;
     uint64_t deadline = orm_now_ns() + ORM_CANCEL_MS * 1000000ull;
-    ORM_TRY(connect_to(conn->target, deadline, &mysql, err));
-    snprintf(sql, sizeof(sql), "KILL QUERY %lu", conn->thread);
-    orm_status status = run(mysql, conn->target, sql, deadline, err);
+    ORM_TRY(connect_to(self->target, deadline, &mysql, err));
+    snprintf(sql, sizeof(sql), "KILL QUERY %lu", self->thread);
+    orm_status status = run(mysql, self->target, sql, deadline, err);
     bool is_gone = status < 0 && mysql_errno(mysql) == ER_NO_SUCH_THREAD;
     /* also when the answer was lost: it may have been sent */
-    __atomic_add_fetch(&conn->kills, 1, __ATOMIC_ACQ_REL);
+    __atomic_add_fetch(&self->target->kills, 1, __ATOMIC_ACQ_REL);
     mysql_end(mysql, status < 0);
     return is_gone ? ORM_OK : status;
+}
+
+static void kill_free(orm_kill *kill)
+{
+    maria_kill *self = (maria_kill *)(void *)kill;
+    target_unref(self->target);
+    orm_dealloc(self);
+}
+
+orm_status maria_cancel(orm_conn *conn, orm_kill **out, orm_error *err)
+{
+    maria_kill *self = orm_alloc0(sizeof(*self));
+    if (!self) return orm_fail_nomem(err);
+    *self = (maria_kill){.kill = {.send = kill_send, .free = kill_free},
+                         .target = conn->target,
+                         .thread = conn->thread};
+    __atomic_add_fetch(&self->target->refs, 1, __ATOMIC_RELAXED);
+    *out = &self->kill;
+    return ORM_OK;
 }

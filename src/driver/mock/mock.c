@@ -457,8 +457,9 @@ static orm_status mock_step(orm_conn *conn, orm_stmt *stmt, const orm_row_target
 
 static void mock_reset(orm_conn *conn, orm_stmt *stmt)
 {
-    (void)conn;
     log_call("reset", stmt->sql);
+    if (stmt->started && stmt->want_read > 0 && stmt->entry && stmt->entry->answer.busy_when_left)
+        conn->state = ORM_CONN_BUSY;
     stmt->started = false;
     stmt->params = NULL;
     stmt->n_params = 0;

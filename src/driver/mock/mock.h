@@ -41,6 +41,7 @@ typedef struct orm_mock_answer {
     int pending;     /* steps that answer ORM_PENDING first */
     bool rewinds;    /* … each of them having reset the statement */
     int want_read;   /* bytes from orm_mock_ready that a step waits for */
+    bool busy_when_left; /* reset while it waits leaves the connection ORM_CONN_BUSY */
     bool blocks;     /* a step blocks: until orm_mock_release, stop, deadline; an attempt to
                       * connect: until orm_mock_release */
     int state_after; /* ORM_CONN_… + 1 to be in afterwards; 0 = as SQL says */

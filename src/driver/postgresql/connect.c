@@ -373,8 +373,6 @@ static orm_status conn_setup(orm_conn *conn, const orm_conn_config *config, cons
     if (PQsetnonblocking(conn->pg, 1) != 0) return pg_fail(conn, NULL, NULL, err);
     ORM_TRY(session_check(conn, err));
     ORM_TRY(session_setup(conn, to, config->read_only, deadline, err));
-    conn->cancel = PQgetCancel(conn->pg);
-    if (!conn->cancel) return orm_fail_nomem(err);
     if (!PQenterPipelineMode(conn->pg)) return pg_fail(conn, NULL, NULL, err);
     conn->base.fd = PQsocket(conn->pg);
     return ORM_OK;
@@ -425,7 +423,6 @@ void pg_close(orm_conn *conn)
 {
     if (!conn) return;
     while (conn->statements) pg_finalize(conn, conn->statements);
-    PQfreeCancel(conn->cancel);
     PQfinish(conn->pg);
     orm_buf_dispose(&conn->dropped);
     orm_buf_dispose(&conn->leads);

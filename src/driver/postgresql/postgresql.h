@@ -46,7 +46,6 @@ enum {
 struct orm_conn {
     orm_conn_base base;
     PGconn *pg;
-    PGcancel *cancel;     /* what a cancel needs: for any thread; NULL: one is under way */
     orm_stmt *statements; /* all that are prepared, for close */
     orm_stmt *running;    /* whose answer is awaited */
     uint64_t names;       /* given to statements so far */
@@ -141,7 +140,7 @@ orm_status pg_fail_connect(PGconn *pg, const char *password, bool in_tls, orm_er
 orm_status pg_open(const orm_conn_config *config, orm_conn **out, orm_error *err);
 void pg_close(orm_conn *conn);
 int pg_state(const orm_conn *conn);
-orm_status pg_cancel(orm_conn *conn, orm_error *err);
+orm_status pg_cancel(orm_conn *conn, orm_kill **out, orm_error *err);
 orm_status pg_renew(orm_conn *conn, orm_error *err);
 size_t pg_max_params(const orm_conn *conn);
 extern const char *const pg_options[]; /* of the URL, NULL at the end */
