@@ -389,7 +389,10 @@ static void test_observer_sees_every_statement(void **state)
     Album again = {.name = "a"};
     RUN_FAILS(ORM_INSERT(savepoint, Album, &again), ORM_EUNIQUE);
     orm_close_engine(savepoint);
-    RUN(orm_commit(tx));
+    /* a savepoint that there was no memory to undo takes its transaction along */
+    orm_error err = {0};
+    orm_status status = world_run(orm_commit(tx), &err);
+    if (status != ORM_EROLLEDBACK || !orm_test_lacks_memory()) ORM_TEST_OK(status, &err);
     orm_close_engine(tx);
     orm_engine_set_observer(w->db, NULL, NULL);
     RUN(orm_count(w->db, albums(w)));
