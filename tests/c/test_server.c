@@ -562,6 +562,31 @@ static void test_statements_survive_ddl(void **state)
     }
 }
 
+/* Several statements whose first is stale: their transaction, or savepoint, is run again. */
+static void test_scripts_survive_ddl(void **state)
+{
+    world *w = *state;
+    static int64_t keys[2001];
+    static const char *const changes[] = {"BIGINT", "INTEGER", "BIGINT"};
+    if (!is_postgresql) skip(); /* a table's change breaks no transaction there */
+    for (int i = 0; i < 3; i++) {
+        char sql[64];
+        snprintf(sql, sizeof sql, "ALTER TABLE album ALTER COLUMN id TYPE %s", changes[i]);
+        RUN(text_op(w->db, sql));
+        RUN(names_op(w, w->db, 2001, keys));
+        assert_int_equal(count_albums(w), 2001);
+        RUN(orm_delete(w->db, albums(w)));
+        RUN(text_op(w->db, sql));
+        orm_engine *tx = world_begin(w->db, 0, false);
+        (void)add_album(tx, "a");
+        RUN(names_op(w, tx, 10, keys));
+        RUN(orm_commit(tx));
+        orm_close_engine(tx);
+        assert_int_equal(count_albums(w), 11);
+        RUN(orm_delete(w->db, albums(w)));
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -591,6 +616,7 @@ int main(int argc, char **argv)
         SERVER_TEST(test_closing_ends_what_runs),
         SERVER_TEST(test_a_lost_connection_leaves_no_doubt_unsaid),
         SERVER_TEST(test_statements_survive_ddl),
+        SERVER_TEST(test_scripts_survive_ddl),
     };
     is_postgresql = argc < 2 || strcmp(argv[1], "postgresql") == 0;
     server_url = getenv(is_postgresql ? "ORM_TEST_POSTGRESQL_URL" : "ORM_TEST_MARIADB_URL");
