@@ -93,7 +93,6 @@ static void run_endless(world *w, int n)
 
 static void test_one_at_a_time(void **state)
 {
-    ORM_TEST_NOT_REPEATED("its server has memory");
     (void)state;
     world *w = world_new(MANY);
     run_endless(w, MANY);
@@ -111,7 +110,6 @@ static void test_one_at_a_time(void **state)
  * are made, and every cancel goes out in the end. */
 static void test_late_ones_close_their_connections(void **state)
 {
-    ORM_TEST_NOT_REPEATED("its server has memory");
     (void)state;
     world *w = world_new(3);
     held = 1;
@@ -133,7 +131,6 @@ static void test_late_ones_close_their_connections(void **state)
 
 static void test_closing_waits_for_no_cancel(void **state)
 {
-    ORM_TEST_NOT_REPEATED("its server has memory");
     (void)state;
     world *w = world_new(3);
     held = 1;

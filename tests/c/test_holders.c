@@ -24,10 +24,18 @@ static orm_op *text_op(orm_engine *engine, const char *sql)
     return orm_raw(engine, sql, strlen(sql), NULL, 0, NULL, NULL);
 }
 
+static void until_told(const world *w, const told *t, int count)
+{
+    for (int i = 0; t->count < count && i < 1000; i++) { /* its connection may not be open yet */
+        orm_mock_ready();
+        orm_wait(w->db, 20);
+    }
+    assert_int_equal(t->count, count);
+}
+
 /* A transaction of `first` holds one of two connections, a statement of `second` the other. */
 static void test_holders_and_those_who_wait(void **state)
 {
-    ORM_TEST_NOT_REPEATED("who holds what is a matter of what went well before");
     world *w = *state;
     int first, second, third;
     orm_mock_answer slow = {.sql = "SELECT 2", .times = 1, .want_read = 1}, quick = {.sql = "*"};
@@ -47,7 +55,17 @@ static void test_holders_and_those_who_wait(void **state)
     told t = {0};
     orm_engine_set_caller(w->db, &second);
     orm_then(text_op(w->db, "SELECT 2"), tell, &t);
-    for (int i = 0; orm_engine_holders(w->db, holders, 4) < 2 && i < 1000; i++) orm_wait(w->db, 20);
+    for (int i = 0; orm_engine_holders(w->db, holders, 4) < 2 && i < 1000; i++) {
+        if (orm_test_lacks_memory() && i >= 10) break; /* for a second connection */
+        orm_wait(w->db, 20);
+    }
+    assert_int_equal(t.count, 0);
+    if (orm_test_lacks_memory() && orm_engine_holders(w->db, holders, 4) < 2) { /* it waits */
+        RUN(orm_commit(tx));
+        until_told(w, &t, 1);
+        orm_close_engine(tx);
+        return;
+    }
     assert_int_equal(orm_engine_holders(w->db, holders, 4), 2);
     assert_ptr_equal(holders[0].transaction, tx); /* the oldest first */
     assert_int_equal(holders[1].kind, ORM_HOLDER_OPERATION);
@@ -60,25 +78,25 @@ static void test_holders_and_those_who_wait(void **state)
 
     orm_engine_set_caller(w->db, &third);
     orm_then(text_op(w->db, "SELECT 3"), tell, &t); /* waits: one may */
+    orm_wait(w->db, 0);
+    bool waits = t.count == 0;
     orm_error err;
-    assert_int_equal(world_run(text_op(w->db, "SELECT 4"), &err), ORM_EPOOLTIMEOUT);
-    assert_non_null(strstr(err.message, "max_waiting allows wait already (1): 2 of 2 are held"));
-    assert_int_equal(t.count, 0);
+    orm_status status = waits ? world_run(text_op(w->db, "SELECT 4"), &err) : ORM_ENOMEM;
 
     RUN(orm_commit(tx));
-    for (int i = 0; t.count < 2 && i < 1000; i++) { /* its connection may not be open yet */
-        orm_mock_ready();
-        orm_wait(w->db, 20);
-    }
-    assert_int_equal(t.count, 2);
-    assert_int_equal(t.status[0], ORM_OK);
-    assert_int_equal(t.status[1], ORM_OK);
+    until_told(w, &t, 2);
+    for (int i = 0; i < 2; i++) ORM_TEST_OK(t.status[i], &t.error[i]);
     for (int i = 0; orm_engine_holders(w->db, holders, 4) && i < 1000; i++) {
         assert_int_equal(holders[0].kind, ORM_HOLDER_UPKEEP);
         orm_wait(w->db, 20);
     }
     assert_int_equal(orm_engine_holders(w->db, holders, 4), 0);
     orm_close_engine(tx);
+
+    /* judged where nothing is left that would have to be waited for */
+    if (status == ORM_ENOMEM && orm_test_lacks_memory()) return;
+    assert_int_equal(status, ORM_EPOOLTIMEOUT);
+    assert_non_null(strstr(err.message, "max_waiting allows wait already (1): 2 of 2 are held"));
 }
 
 static void test_max_waiting_in_the_url(void **state)
