@@ -1,12 +1,14 @@
-/* crew.c - a few detached threads for calls that nobody can stop: connecting and cancelling.
+/* crew.c - a few threads for calls that nobody can stop: connecting and cancelling.
  *
  * Looking up a name or waiting for a server that was stopped takes as long as it takes, and no
  * client library can be called off it.  So each such call is a job that owns all that it needs;
  * whoever asked for it holds a reference, the crew another.  A job that comes too late is left:
- * the thread that has it ends it some time later, alone.  Nothing ever joins these threads.
+ * the thread that has it ends it some time later, alone.  Nothing ever waits for it.
  *
  * Threads start when there is work and no idle one, end after a few idle seconds, and hold a
- * reference of the crew, which may thus outlive its engine.
+ * reference of the crew, which may thus outlive its engine.  Those that end while the crew is
+ * closed are joined, for what client libraries keep for a thread is gone only then: a process
+ * that exits meanwhile would take the libraries away from under it.
  */
 #include "engine.h"
 #include <errno.h>
@@ -14,6 +16,10 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+
+enum {
+    MOST_THREADS = 4
+};
 
 struct orm_crew {
     const char *name;
@@ -25,6 +31,9 @@ struct orm_crew {
     uint32_t n_queued, max_queued, n_threads, max_threads, n_idle;
     int event_fd; /* says that jobs are done; -1: who asked waits for its own */
     bool closed, signalled;
+    bool joins; /* who closes waits for threads to end, and joins these: */
+    pthread_t ended[MOST_THREADS];
+    uint32_t n_ended;
 };
 
 /* The mutex is held, and let go of. */
@@ -51,7 +60,7 @@ orm_crew *orm_crew_new(const char *name, uint32_t max_threads, uint32_t max_queu
     }
     crew->refs = 1;
     crew->name = name;
-    crew->max_threads = max_threads;
+    crew->max_threads = max_threads < MOST_THREADS ? max_threads : MOST_THREADS;
     crew->max_queued = max_queued;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -148,6 +157,10 @@ static void *crew_main(void *arg)
         end_job(crew, job);
     }
     crew->n_threads--;
+    if (crew->joins)
+        crew->ended[crew->n_ended++] = pthread_self();
+    else
+        pthread_detach(pthread_self());
     pthread_cond_broadcast(&crew->done);
     crew_unref(crew);
     return NULL;
@@ -157,16 +170,12 @@ static void *crew_main(void *arg)
 static bool start_thread(orm_crew *crew)
 {
     pthread_t thread;
-    pthread_attr_t how;
     sigset_t all, before;
     if (crew->n_threads == crew->max_threads) return false;
-    pthread_attr_init(&how);
-    pthread_attr_setdetachstate(&how, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = pthread_create(&thread, &how, crew_main, crew) == 0;
+    bool started = pthread_create(&thread, NULL, crew_main, crew) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&how);
     crew->refs += started;
     crew->n_threads += started;
     return started;
@@ -257,7 +266,7 @@ static void unref_all(orm_job *job)
 void orm_crew_close(orm_crew *crew, bool drops, uint64_t until_ns)
 {
     pthread_mutex_lock(&crew->mutex);
-    crew->closed = true;
+    crew->closed = crew->joins = true;
     orm_job *dropped = drops ? crew->first : NULL, *done = crew->done_first;
     crew->done_first = crew->done_last = NULL;
     if (drops) {
@@ -267,9 +276,11 @@ void orm_crew_close(orm_crew *crew, bool drops, uint64_t until_ns)
     pthread_cond_broadcast(&crew->work);
     while (crew->n_threads && wait_until(&crew->done, &crew->mutex, until_ns)) {
     }
+    crew->joins = false;
     int fd = crew->event_fd;
     crew->event_fd = -1;
     pthread_mutex_unlock(&crew->mutex);
+    for (uint32_t i = 0; i < crew->n_ended; i++) (void)pthread_join(crew->ended[i], NULL);
     if (fd >= 0) (void)close(fd);
     unref_all(dropped);
     unref_all(done);

@@ -7,7 +7,7 @@
  *   task      one statement on its way: plan, bound parameters, where its rows go
  *   lane      a connection with its prepared statements, and what it is doing
  *   pool      worker threads: each takes a lane, does the lane's work and gives it back
- *   crew      detached threads for jobs that cannot be stopped: connecting, cancelling
+ *   crew      a few threads for jobs that cannot be stopped: connecting, cancelling
  *
  * THREADS  Everything belongs to the engine's thread but a lane that was submitted to the pool:
  * until it is back, the worker alone touches the lane, the tasks of its operations, their
